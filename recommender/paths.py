@@ -1,0 +1,61 @@
+"""Where things live: the facts that ship, and the user's own databases and downloads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+HOME_VARIABLE = "RIGHTSIZE_HOME"
+
+
+def bundled(name: str) -> Path:
+    """A folder or file that ships with the product, such as "catalog" or "app.py".
+
+    In a checkout these lie beside the package; in an installed wheel inside it, under ``_bundled``.
+    """
+    package = Path(__file__).resolve().parent
+    inside = package / "_bundled" / name
+    return inside if inside.exists() else package.parent / name
+
+
+def catalog_dir() -> Path:
+    """The folder with the catalog's CSV files and ``schema.sql``."""
+    return bundled("catalog")
+
+
+def data_dir() -> Path:
+    """The user's data folder; ``RIGHTSIZE_HOME`` moves it. It is not created here."""
+    override = os.environ.get(HOME_VARIABLE)
+    return Path(override).expanduser() if override else Path(platformdirs.user_data_dir("rightsize", appauthor=False))
+
+
+def catalog_database() -> Path:
+    return data_dir() / "catalog.duckdb"
+
+
+def measurements_database() -> Path:
+    return data_dir() / "measurements.duckdb"
+
+
+def models_dir() -> Path:
+    """Downloaded model files."""
+    return data_dir() / "models"
+
+
+def scratch_dir() -> Path:
+    """Weightless files and other things that may be removed at any time."""
+    return data_dir() / "scratch"
+
+
+def all_paths() -> dict[str, Path]:
+    """Every place by name, as ``recommender paths`` prints it."""
+    return {
+        "catalog_csv": catalog_dir(),
+        "data": data_dir(),
+        "catalog_database": catalog_database(),
+        "measurements_database": measurements_database(),
+        "models": models_dir(),
+        "scratch": scratch_dir(),
+    }
