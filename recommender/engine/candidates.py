@@ -1,0 +1,243 @@
+"""Candidates out of the catalog: the question's part that SQL can answer, as columns.
+
+Everything here depends on the need and on coarse facts of the device (which runtimes run there, how large a file
+could be), so the result is kept for the next question that has them in common.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recommender.types import Floats, Need, Task, Texts, VariantColumns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recommender.catalog.store import Catalog
+
+_TEXT = ("model_id", "quantization", "runtime", "format", "architecture")
+_NUMBERS = (
+    "file_bytes",
+    "tensor_bytes",
+    "input_embedding_bytes",
+    "output_bytes",
+    "read_bytes_per_token",
+    "params_total",
+    "params_active",
+    "n_layer",
+    "n_embd",
+    "n_vocab",
+    "n_head",
+    "n_ff",
+    "k_full_elements_per_token",
+    "v_full_elements_per_token",
+    "k_window_elements_per_token",
+    "v_window_elements_per_token",
+    "window_tokens",
+    "state_bytes",
+)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows to judge, best quality first. Arrays have shape (n,)."""
+
+    variants: VariantColumns
+    quality: Floats  # 0–100 for this task, after the loss from quantization
+    quality_se: Floats
+    evidence: Floats
+    thinks: NDArray[np.bool_]  # writes thinking tokens before it answers this task
+    context_max: Floats  # tokens; NaN where not recorded
+    commercial: Texts  # yes, conditions, no or ""
+    tools: Texts  # yes, no or ""
+    availability: Texts  # file, repo, convert or service
+    support: Texts  # yes or experimental
+    base: Texts  # the model it was tuned from, or itself
+    considered: int  # variants × runtimes in the catalog before anything was left out
+    left_out: dict[str, int]  # reason → how many the catalog query left out
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the catalog query depends on."""
+
+    weights: tuple[tuple[str, float], ...]
+    languages: tuple[str, ...]
+    language_weight: float
+    hybrid_thinks: bool
+    runtimes: tuple[str, ...]
+    largest_bytes: float
+    models: tuple[str, ...]
+    quantizations: tuple[str, ...]
+    prune_above_models: int
+    prune_per_size_class: int
+
+
+def question(need: Need, task: Task, runtimes: tuple[str, ...], budget_bytes: float, scoring: dict[str, float]) -> Question:
+    """The catalog's part of a need. The size limit is rounded up, so that near budgets share one query."""
+    limit = max(budget_bytes, 1.0) * scoring["near_miss_size_ratio"]
+    return Question(
+        weights=tuple(sorted((name, weight) for name, weight in task.weights.items() if weight)),
+        languages=tuple(sorted(set(need.languages))),
+        language_weight=scoring["language_weight"],
+        hybrid_thinks=task.hybrid_thinks,
+        runtimes=tuple(sorted(runtimes)),
+        largest_bytes=2.0 ** math.ceil(math.log2(limit)),
+        models=tuple(sorted(need.models)),
+        quantizations=tuple(sorted(need.quantizations)),
+        prune_above_models=int(scoring["prune_above_models"]),
+        prune_per_size_class=int(scoring["prune_per_size_class"]),
+    )
+
+
+class CandidateCache:
+    """The last few answers of the catalog query, per catalog build."""
+
+    def __init__(self, size: int = 32) -> None:
+        self._size = size
+        self._lock = Lock()
+        self._kept: OrderedDict[tuple[str, Question], Candidates] = OrderedDict()
+
+    def get(self, catalog: Catalog, asked: Question) -> Candidates:
+        key = (catalog.fingerprint, asked)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = _query(catalog, asked)
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return found
+
+
+# Chat picks come from models made to answer; the rest is kept out by its recorded role, never by its name.
+_ANSWERING_ROLES = ("instruct", "thinking", "hybrid", "code")
+
+_SQL = """
+WITH task_weights AS (SELECT unnest($capabilities) AS capability, unnest($weights) AS weight),
+ability AS (
+    SELECT a.model_id,
+           sum(w.weight * a.score) AS score,
+           sqrt(sum((w.weight * a.standard_error) ** 2)) AS standard_error,
+           sum(a.evidence) AS evidence
+    FROM abilities a JOIN task_weights w USING (capability) GROUP BY a.model_id
+),
+wanted AS (SELECT unnest($languages) AS language),
+spoken AS (
+    SELECT m.model_id,
+           avg(coalesce(l.score, g.score)) AS score,
+           avg(coalesce(l.standard_error, g.standard_error)) AS standard_error,
+           sum(coalesce(l.evidence, 0)) AS evidence
+    FROM models m CROSS JOIN wanted
+    LEFT JOIN abilities l ON l.model_id = m.model_id AND l.capability = 'lang:' || wanted.language
+    LEFT JOIN abilities g ON g.model_id = m.model_id AND g.capability = 'multilingual'
+    GROUP BY m.model_id
+),
+model AS (
+    SELECT m.model_id, m.context_max, coalesce(m.commercial_use, '') AS commercial,
+           coalesce(m.tool_calling, '') AS tools, coalesce(nullif(m.base_model, ''), m.model_id) AS base,
+           (m.thinking = 'yes' OR ($hybrid_thinks AND m.thinking = 'hybrid')) AS thinks,
+           m.params_total, coalesce(m.params_active, m.params_total) AS params_active,
+           a.score * (1 - $language_weight) + coalesce(s.score, a.score) * $language_weight AS quality,
+           sqrt((a.standard_error * (1 - $language_weight)) ** 2
+                + (coalesce(s.standard_error, a.standard_error) * $language_weight) ** 2) AS quality_se,
+           a.evidence + coalesce(s.evidence, 0) AS evidence
+    FROM models m JOIN ability a USING (model_id) LEFT JOIN spoken s USING (model_id)
+    WHERE CASE WHEN len($models) > 0 THEN m.model_id IN (SELECT unnest($models))
+          ELSE m.role IN (SELECT unnest($roles)) AND coalesce(m.superseded_by, '') = '' END
+),
+sized AS (
+    SELECT v.*, model.* EXCLUDE (model_id), model.quality - coalesce(q.points, 0) AS quality_left,
+           row_number() OVER (PARTITION BY v.format, round(4 * log2(greatest(v.tensor_bytes, 1)))
+                              ORDER BY model.quality - coalesce(q.points, 0) DESC, v.model_id) AS place
+    FROM variants v JOIN model USING (model_id)
+    LEFT JOIN quant_losses q USING (model_id, quantization)
+    WHERE (v.tensor_bytes IS NULL OR v.tensor_bytes <= $largest_bytes)
+      AND (len($quantizations) = 0 OR v.quantization IN (SELECT unnest($quantizations)))
+)
+SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture, '') AS architecture,
+       sized.file_bytes, sized.tensor_bytes, sized.input_embedding_bytes, sized.output_bytes,
+       sized.read_bytes_per_token, sized.params_total, sized.params_active,
+       h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
+       h.k_full_elements_per_token, h.v_full_elements_per_token,
+       h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
+       sized.layout = 'exact' AS exact, sized.quality_left AS quality, sized.quality_se, sized.evidence,
+       coalesce(sized.thinks, FALSE) AS thinks, sized.context_max, sized.commercial, sized.tools,
+       sized.availability, c.support, sized.base
+FROM candidates c
+JOIN sized USING (model_id, format, quantization)
+LEFT JOIN shapes h USING (model_id)
+WHERE c.runtime IN (SELECT unnest($runtimes))
+  AND (sized.place <= $per_class OR NOT $prune)
+ORDER BY quality DESC, c.model_id, c.quantization, c.runtime
+"""
+
+_LEFT_OUT = """
+SELECT CASE WHEN m.role NOT IN (SELECT unnest($roles)) THEN 'role'
+            WHEN coalesce(m.superseded_by, '') <> '' THEN 'superseded' END AS reason,
+       count(*)
+FROM models m GROUP BY 1 HAVING reason IS NOT NULL
+"""
+
+
+def _query(catalog: Catalog, asked: Question) -> Candidates:
+    cursor = catalog.cursor()
+    models = catalog.count("models")
+    rows = cursor.execute(
+        _SQL,
+        {
+            "capabilities": [name for name, _ in asked.weights],
+            "weights": [weight for _, weight in asked.weights],
+            "languages": list(asked.languages),
+            "language_weight": asked.language_weight if asked.languages else 0.0,
+            "hybrid_thinks": asked.hybrid_thinks,
+            "roles": list(_ANSWERING_ROLES),
+            "models": list(asked.models),
+            "quantizations": list(asked.quantizations),
+            "runtimes": list(asked.runtimes),
+            "largest_bytes": asked.largest_bytes,
+            "prune": models > asked.prune_above_models and not asked.models,
+            "per_class": asked.prune_per_size_class,
+        },
+    ).fetchnumpy()
+    left_out = {}
+    if not asked.models:
+        left_out = dict(catalog.cursor().execute(_LEFT_OUT, {"roles": list(_ANSWERING_ROLES)}).fetchall())
+
+    def text(name: str) -> Texts:
+        return np.asarray(rows[name], dtype=object)
+
+    def number(name: str) -> Floats:
+        values = rows[name]
+        if isinstance(values, np.ma.MaskedArray):
+            return values.astype(np.float64).filled(np.nan)
+        return np.asarray(values, dtype=np.float64)
+
+    variants = VariantColumns(
+        **{name: text(name) for name in _TEXT},
+        **{name: number(name) for name in _NUMBERS},
+        exact=number("exact") > 0,
+    )
+    return Candidates(
+        variants=variants,
+        quality=number("quality"),
+        quality_se=number("quality_se"),
+        evidence=number("evidence"),
+        thinks=number("thinks") > 0,
+        context_max=number("context_max"),
+        commercial=text("commercial"),
+        tools=text("tools"),
+        availability=text("availability"),
+        support=text("support"),
+        base=text("base"),
+        considered=catalog.count("candidates"),
+        left_out=left_out,
+    )
