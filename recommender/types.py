@@ -86,6 +86,7 @@ class Task:
     answer_tokens: int
     thinking_tokens: int  # written by thinking models before the answer
     context_tokens: int  # enough for a normal session of this task
+    roles: tuple[str, ...] = ("instruct", "thinking", "hybrid")  # of models made to answer it
     hybrid_thinks: bool = False  # a model that can do either thinks first on this task
     answer_good_s: float = 5.0  # an answer in this time could not feel faster
     answer_bad_s: float = 60.0  # an answer that takes this long is of no use

@@ -71,6 +71,7 @@ class Question:
     languages: tuple[str, ...]
     language_weight: float
     hybrid_thinks: bool
+    roles: tuple[str, ...]
     runtimes: tuple[str, ...]
     largest_bytes: float
     models: tuple[str, ...]
@@ -79,7 +80,9 @@ class Question:
     prune_per_size_class: int
 
 
-def question(need: Need, task: Task, runtimes: tuple[str, ...], budget_bytes: float, scoring: dict[str, float]) -> Question:
+def question(
+    need: Need, task: Task, runtimes: tuple[str, ...], budget_bytes: float, scoring: dict[str, float]
+) -> Question:
     """The catalog's part of a need. The size limit is rounded up, so that near budgets share one query."""
     limit = max(budget_bytes, 1.0) * scoring["near_miss_size_ratio"]
     return Question(
@@ -87,6 +90,7 @@ def question(need: Need, task: Task, runtimes: tuple[str, ...], budget_bytes: fl
         languages=tuple(sorted(set(need.languages))),
         language_weight=scoring["language_weight"],
         hybrid_thinks=task.hybrid_thinks,
+        roles=tuple(sorted(task.roles)),
         runtimes=tuple(sorted(runtimes)),
         largest_bytes=2.0 ** math.ceil(math.log2(limit)),
         models=tuple(sorted(need.models)),
@@ -117,9 +121,6 @@ class CandidateCache:
                 self._kept.popitem(last=False)
         return found
 
-
-# Chat picks come from models made to answer; the rest is kept out by its recorded role, never by its name.
-_ANSWERING_ROLES = ("instruct", "thinking", "hybrid", "code")
 
 _SQL = """
 WITH task_weights AS (SELECT unnest($capabilities) AS capability, unnest($weights) AS weight),
@@ -199,7 +200,7 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
             "languages": list(asked.languages),
             "language_weight": asked.language_weight if asked.languages else 0.0,
             "hybrid_thinks": asked.hybrid_thinks,
-            "roles": list(_ANSWERING_ROLES),
+            "roles": list(asked.roles),
             "models": list(asked.models),
             "quantizations": list(asked.quantizations),
             "runtimes": list(asked.runtimes),
@@ -210,7 +211,7 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
     ).fetchnumpy()
     left_out = {}
     if not asked.models:
-        left_out = dict(catalog.cursor().execute(_LEFT_OUT, {"roles": list(_ANSWERING_ROLES)}).fetchall())
+        left_out = dict(catalog.cursor().execute(_LEFT_OUT, {"roles": list(asked.roles)}).fetchall())
 
     def text(name: str) -> Texts:
         return np.asarray(rows[name], dtype=object)

@@ -1,0 +1,232 @@
+"""From judged rows to what a person reads: picks, their alternatives, and what just missed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.engine.reasons import pick_reasons
+from recommender.engine.rules import Case, Verdict
+from recommender.engine.scoring import Scores, explain_parts
+from recommender.engine.words import seconds, size
+from recommender.estimate import Estimates
+from recommender.runtimes import RuntimeModel, runtime
+from recommender.types import Estimate, Figure, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
+
+if TYPE_CHECKING:
+    from recommender.catalog.store import Catalog, ModelRow, VariantRow
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with their estimates, scores and verdicts; all arrays have shape (n,)."""
+
+    case: Case
+    settings: SettingsColumns
+    estimates: Estimates
+    scores: Scores
+    verdicts: Sequence[Verdict]
+    failures: NDArray[np.int64]  # how many rules each row breaks
+
+
+def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base: int = 0) -> tuple[Pick, ...]:
+    """The rows that break no rule, best score first; one per model unless all quantizations were asked for.
+
+    ``max_per_base`` limits how many models tuned from one base are shown; 0 means no limit.
+    """
+    order = _best_first(judged, np.flatnonzero(judged.failures == 0))
+    chosen: list[int] = []
+    limited = _one_per_model(judged, order, max_per_base) if not judged.case.need.all_quantizations else iter(order)
+    for row in limited:
+        if top is not None and len(chosen) >= top:
+            break
+        chosen.append(row)
+    builder = _Builder(judged, catalog, chosen)
+    picks = [builder.pick(row) for row in chosen]
+    return tuple(replace(pick, reasons=pick_reasons(judged, picks, place)) for place, pick in enumerate(picks))
+
+
+def near_misses(judged: Judged, catalog: Catalog, numbers: dict[str, float]) -> tuple[NearMiss, ...]:
+    """The best rows that break exactly one rule, one per model, at most half of them by the same rule."""
+    fitting = {judged.case.candidates.variants.model_id[row] for row in np.flatnonzero(judged.failures == 0)}
+    order = _best_first(judged, np.flatnonzero(judged.failures == 1))
+    limit = int(numbers["near_misses"])
+    chosen: list[tuple[int, Verdict]] = []
+    by_rule: Counter[str] = Counter()
+    for row in _one_per_model(judged, order, 0):
+        if judged.case.candidates.variants.model_id[row] in fitting:
+            continue
+        verdict = next(verdict for verdict in judged.verdicts if verdict.fails[row])
+        if by_rule[verdict.rule] * 2 >= limit:
+            continue
+        by_rule[verdict.rule] += 1
+        chosen.append((row, verdict))
+        if len(chosen) == limit:
+            break
+    builder = _Builder(judged, catalog, [row for row, _ in chosen])
+    return tuple(
+        NearMiss(
+            builder.pick(row),
+            verdict.rule,
+            verdict.reason(row),
+            float(verdict.short_by[row]),
+            verdict.unit,
+            verdict.change(row),
+        )
+        for row, verdict in chosen
+    )
+
+
+def alternatives(
+    picks: Sequence[Pick], missed: Sequence[NearMiss], numbers: dict[str, float]
+) -> tuple[tuple[str, Pick], ...]:
+    """At most two other ways to go, each with its trade in a sentence: a faster one, and a better one."""
+    if not picks:
+        return ()
+    first = picks[0]
+    found = []
+    answer_s = _answer_s(first)
+    faster = [
+        pick
+        for pick in picks[1:]
+        if _answer_s(pick) <= answer_s * numbers["faster_ratio"] and pick.quality < first.quality
+    ]
+    if faster:
+        pick = max(faster, key=lambda pick: pick.score)
+        trade = f"{seconds(_answer_s(pick))} instead of {seconds(answer_s)} an answer"
+        found.append((f"Faster, weaker: {trade}, quality {pick.quality:.0f} instead of {first.quality:.0f}", pick))
+    better = [pick for pick in picks[1:] if pick.quality >= first.quality + numbers["better_points"]]
+    lacking = [
+        miss
+        for miss in missed
+        if miss.rule == "memory" and miss.pick.quality >= first.quality + numbers["better_points"]
+    ]
+    if better:
+        pick = max(better, key=lambda pick: pick.score)
+        trade = f"{seconds(_answer_s(pick))} instead of {seconds(answer_s)} an answer"
+        found.append((f"Better, slower: {trade}, quality {pick.quality:.0f} instead of {first.quality:.0f}", pick))
+    elif lacking:
+        miss = min(lacking, key=lambda miss: miss.short_by)
+        quality = f"quality {miss.pick.quality:.0f} instead of {first.quality:.0f}"
+        found.append((f"Better, needs {size(miss.short_by)} more memory: {quality}", miss.pick))
+    return tuple(found)
+
+
+def _answer_s(pick: Pick) -> float:
+    figure = pick.estimate.answer_time_s
+    return float("inf") if figure is None else figure.value
+
+
+def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
+    """Rows by score, then by name, so that equal scores never change places between runs."""
+    variants = judged.case.candidates.variants
+    total = np.round(judged.scores.total[rows], 9)
+    order = np.lexsort((variants.quantization[rows].astype(str), variants.runtime[rows].astype(str), -total))
+    return [int(row) for row in rows[order]]
+
+
+def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> Iterator[int]:
+    seen: set[str] = set()
+    per_base: Counter[str] = Counter()
+    variants = judged.case.candidates.variants
+    for row in rows:
+        model, base = variants.model_id[row], judged.case.candidates.base[row]
+        if model in seen or (max_per_base and per_base[base] >= max_per_base):
+            continue
+        seen.add(model)
+        per_base[base] += 1
+        yield row
+
+
+class _Builder:
+    """Makes picks of rows; what the catalog says about them is read once for all."""
+
+    def __init__(self, judged: Judged, catalog: Catalog, rows: Sequence[int]) -> None:
+        variants = judged.case.candidates.variants
+        keys = [(variants.model_id[row], variants.format[row], variants.quantization[row]) for row in rows]
+        self._judged = judged
+        self._models: dict[str, ModelRow] = catalog.models_by_id({key[0] for key in keys})
+        self._variants: dict[tuple[str, str, str], VariantRow] = catalog.variants_by_key(keys)
+
+    def pick(self, row: int) -> Pick:
+        judged = self._judged
+        rows = judged.case.candidates
+        variants = rows.variants
+        model = self._models[variants.model_id[row]]
+        variant = self._variants[variants.model_id[row], variants.format[row], variants.quantization[row]]
+        managed = variants.format[row] == "managed"
+        pick = Pick(
+            model_id=model.model_id,
+            name=model.name,
+            family=model.family,
+            tier=model.tier,
+            quantization=None if managed else variants.quantization[row],
+            runtime=variants.runtime[row],
+            settings=None if managed else self._settings(row),
+            estimate=self._estimate(row, variant, managed),
+            quality=float(rows.quality[row]),
+            quality_se=float(rows.quality_se[row]),
+            quality_evidence=int(rows.evidence[row]),
+            score=float(judged.scores.total[row]),
+            score_parts=judged.scores.parts(row, explain_parts(judged.case, judged.estimates, row)),
+            reasons=(),
+            command="",
+            license=model.license or "",
+            file_repo=variant.repo,
+            file_name=variant.file,
+            experimental=rows.support[row] == "experimental",
+        )
+        return replace(pick, command=runtime(pick.runtime).command(pick, RuntimeModel.of(model, variant)))
+
+    def _settings(self, row: int) -> Settings:
+        columns = self._judged.settings
+        return Settings(
+            context_tokens=int(columns.context_tokens[row]),
+            kv_type=str(columns.kv_type[row]),
+            batch_tokens=int(columns.batch_tokens[row]),
+            ubatch_tokens=int(columns.ubatch_tokens[row]),
+            parallel=int(columns.parallel[row]),
+            threads=int(columns.threads[row]),
+            gpu_layers=int(self._judged.estimates.memory.gpu_layers[row]),
+            flash_attn=bool(columns.flash_attn[row]),
+        )
+
+    def _estimate(self, row: int, variant: VariantRow, managed: bool) -> Estimate:
+        estimates = self._judged.estimates
+        if managed:
+            return Estimate(None, "managed service", None, None, None, None, None)
+        return Estimate(
+            file_bytes=variant.published_bytes or variant.file_bytes,
+            file_provenance=(
+                "published file"
+                if variant.published_bytes
+                else {"exact": "exact layout", "rough": "rough estimate"}.get(variant.layout or "", "")
+            ),
+            memory=memory_of(estimates, row, exact=bool(self._judged.case.candidates.variants.exact[row])),
+            prefill_tokens_per_s=figure(estimates.prefill, row),
+            decode_tokens_per_s=figure(estimates.decode, row),
+            ttft_s=figure(estimates.ttft, row),
+            answer_time_s=figure(estimates.answer_time, row),
+            load_s=figure(estimates.load, row),
+        )
+
+
+def memory_of(estimates: Estimates, row: int, exact: bool) -> Memory:
+    """One row's memory by part."""
+    columns = estimates.memory
+    names = ("weights_bytes", "kv_cache_bytes", "compute_bytes", "overhead_bytes", "total_bytes")
+    parts = {name: float(getattr(columns, name)[row]) for name in (*names, "reclaimable_bytes", "gpu_bytes")}
+    return Memory(**parts, provenance="estimated" if exact else "rough estimate")
+
+
+def figure(columns: RangeColumns, row: int) -> Figure | None:
+    """One row's value with its range; ``None`` where there is none."""
+    value = float(columns.value[row])
+    if not np.isfinite(value):
+        return None
+    return Figure(value, float(columns.low[row]), float(columns.high[row]), "estimated")

@@ -1,0 +1,77 @@
+"""Why this pick: sentences with the numbers in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from recommender.engine.scoring import PARTS
+from recommender.engine.words import count, listing, rate, seconds, size
+from recommender.types import Pick
+
+if TYPE_CHECKING:
+    from recommender.engine.picks import Judged
+
+
+def pick_reasons(judged: Judged, picks: Sequence[Pick], place: int) -> tuple[str, ...]:
+    """What speaks for the pick at ``place``, and what it beat or what beat it."""
+    pick = picks[place]
+    sentences = [_quality(pick), *_speed(judged, pick), *_memory(judged, pick)]
+    if judged.case.need.languages:
+        languages = listing(tuple(judged.case.need.languages))
+        sentences.append(f"Its ability in {languages} is in that figure; no language was excluded for lack of data.")
+    other = picks[1] if place == 0 and len(picks) > 1 else picks[0]
+    if other is not pick:
+        sentences.append(_against(pick, other))
+    return tuple(sentences)
+
+
+def _quality(pick: Pick) -> str:
+    if not pick.quality_evidence:
+        behind = "no benchmark score of its own: judged by its size, age and kind"
+    else:
+        behind = f"{count(pick.quality_evidence)} benchmark scores behind it"
+    return f"Quality {pick.quality:.0f} ± {pick.quality_se:.0f} of 100 on this task ({behind})."
+
+
+def _speed(judged: Judged, pick: Pick) -> list[str]:
+    decode, ttft, answer = pick.estimate.decode_tokens_per_s, pick.estimate.ttft_s, pick.estimate.answer_time_s
+    if decode is None or ttft is None or answer is None:
+        return []
+    thinks = f", {count(judged.case.task.thinking_tokens)} tokens of thinking included" if _thinks(judged, pick) else ""
+    return [
+        f"It writes about {rate(decode.value)} ({rate(decode.low)} to {rate(decode.high)}), starts after "
+        f"{seconds(ttft.value)} and has answered in {seconds(answer.value)}{thinks}."
+    ]
+
+
+def _thinks(judged: Judged, pick: Pick) -> bool:
+    rows = judged.case.candidates
+    return bool(rows.thinks[rows.variants.model_id == pick.model_id].any())
+
+
+def _memory(judged: Judged, pick: Pick) -> list[str]:
+    memory = pick.estimate.memory
+    if memory is None:
+        return []
+    budget = judged.case.budget
+    free = (budget.ram_bytes or 0.0) + (0.0 if budget.unified else budget.gpu_bytes)
+    of_free = f" of {size(free)} free" if budget.ram_bytes is not None else ""
+    return [
+        f"It takes {size(memory.total_bytes - memory.reclaimable_bytes)}{of_free} at a context of "
+        f"{count(judged.case.context_tokens)} tokens."
+    ]
+
+
+def _against(pick: Pick, other: Pick) -> str:
+    """The two parts of the score in which the pick gains and loses most against another."""
+    gap = {
+        part.name: part.points - theirs.points
+        for part, theirs in zip(pick.score_parts, other.score_parts, strict=True)
+        if part.name in PARTS
+    }
+    ahead = pick.score >= other.score
+    verb = "It beats" if ahead else "It stands behind"
+    gains = [f"{points:+.1f} {name}" for name, points in sorted(gap.items(), key=lambda item: -abs(item[1]))[:2]]
+    what = f"{other.name} {other.quantization or ''}".strip()
+    return f"{verb} {what} by {abs(pick.score - other.score):.1f} points of score ({listing(gains)})."

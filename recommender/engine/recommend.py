@@ -1,0 +1,238 @@
+"""From what you have and what you need to a ranked answer.
+
+Catalog query → first rules → estimates → rules on estimates → scores → picks, alternatives and near misses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.device.budget import memory_budget
+from recommender.engine import scoring
+from recommender.engine.candidates import CandidateCache, Candidates, question
+from recommender.engine.check import check_need
+from recommender.engine.picks import Judged, alternatives, build_picks, near_misses
+from recommender.engine.rules import ESTIMATE_RULES, RULES, Case, RuntimeOnDevice, Verdict
+from recommender.errors import UnknownNameError
+from recommender.estimate import estimate_columns
+from recommender.estimate.calibrate import Calibration
+from recommender.runtimes import all_runtimes
+from recommender.types import Device, Floats, Need, Pick, Recommendation, SettingsColumns
+
+if TYPE_CHECKING:
+    from recommender.catalog.store import Catalog
+
+_cache = CandidateCache()
+
+# What llama.cpp itself uses when nothing is said (common/common.h: n_batch, n_ubatch).
+DEFAULT_BATCH_TOKENS = 2048
+DEFAULT_UBATCH_TOKENS = 512
+
+
+def recommend(
+    device: Device,
+    need: Need,
+    catalog: Catalog,
+    calibration: Calibration | None = None,
+    binding: str = "xllamacpp",
+    top: int | None = None,
+) -> Recommendation:
+    """Rank what fits the device and the need.
+
+    Args:
+        device: the machine; unknown fields stay unknown and are said in ``notes``.
+        need: task, limits and priority.
+        catalog: an open catalog.
+        calibration: what was measured on this hardware, if anything.
+        binding: the binding of llama.cpp that would run it here.
+        top: how many picks to return; ``None`` returns all.
+
+    Raises:
+        UnknownNameError: the task, a model, quantization or runtime is not in the catalog.
+        BadInputError: a limit makes no sense.
+
+    Example:
+        >>> recommend(detect(), Need(task="code"), open_catalog()).picks[0].model_id  # doctest: +SKIP
+    """
+    task = catalog.task(need.task)
+    check_need(need, task, catalog)
+    device = _as_asked(device, need)
+    budget = memory_budget(device)
+    runtimes = _runtimes_on(device, need, catalog)
+    running = tuple(name for name, runtime in runtimes.items() if not runtime.reason_against) or tuple(runtimes)
+    context_tokens = need.context_tokens or task.context_tokens
+    numbers = scoring.scoring_numbers()
+
+    size_limit = (budget.ram_bytes or np.inf) + budget.gpu_bytes
+    asked = question(need, task, running, size_limit, numbers)
+    found = _cache.get(catalog, asked)
+    case = Case(need, task, context_tokens, budget, found, runtimes)
+
+    first = [rule(case) for rule in RULES]
+    failures = _count_failures(first, len(found.variants))
+    passing = np.flatnonzero(failures == 0)
+    missing_one = np.flatnonzero(failures == 1)[: int(numbers["near_miss_rows"])]
+    rows = np.concatenate([passing, missing_one])
+
+    case = replace(case, candidates=_take(found, rows))
+    settings, prompt, gen = _workload(case, device)
+    estimates = estimate_columns(
+        case.candidates.variants,
+        settings,
+        device,
+        budget.gpu_bytes,
+        prompt,
+        gen,
+        binding=binding,
+        calibration=calibration,
+    )
+    verdicts = [_at(verdict, rows) for verdict in first] + [rule(case, estimates) for rule in ESTIMATE_RULES]
+    judged = Judged(
+        case, settings, estimates, scoring.score(case, estimates), verdicts, _count_failures(verdicts, len(rows))
+    )
+    picks = build_picks(judged, catalog, top, int(numbers["max_per_base"]))
+    missed = near_misses(judged, catalog, numbers)
+    rejected = _rejected(first, failures, verdicts[len(first) :], len(passing)) | found.left_out
+    return Recommendation(
+        device=device,
+        need=need,
+        task=task,
+        context_tokens=context_tokens,
+        memory_budget_bytes=budget.ram_bytes,
+        gpu_budget_bytes=budget.gpu_bytes or None,
+        picks=picks,
+        alternatives=alternatives(picks, missed, numbers),
+        near_misses=missed,
+        pareto=_pareto(picks),
+        considered=found.considered,
+        rejected=rejected,
+        catalog_date=catalog.date,
+        notes=(*budget.reasons, *_notes(device)),
+    )
+
+
+def _as_asked(device: Device, need: Need) -> Device:
+    """The device with the need's platform, form factor and accelerator applied."""
+    if need.platform:
+        device = replace(device, os=need.platform)
+    if need.form_factor:
+        device = replace(device, kind=need.form_factor)
+    if need.accelerator == "cpu":
+        device = replace(device, gpus=())
+    return device
+
+
+def _runtimes_on(device: Device, need: Need, catalog: Catalog) -> dict[str, RuntimeOnDevice]:
+    rows = {row.id: row for row in catalog.runtimes()}
+    unknown = [name for name in need.runtimes if name not in rows]
+    if unknown:
+        raise UnknownNameError(f"There is no runtime called {unknown[0]!r}. Choose from: {', '.join(rows)}.")
+    return {
+        runtime.id: RuntimeOnDevice(
+            rows[runtime.id],
+            runtime.device_reason(device),
+            runtime.accelerator_for(device),
+            runtime.can_try_here(),
+        )
+        for runtime in all_runtimes()
+        if runtime.id in rows and (not need.runtimes or runtime.id in need.runtimes)
+    }
+
+
+def _count_failures(verdicts: Sequence[Verdict], rows: int) -> NDArray[np.int64]:
+    return sum((verdict.fails.astype(np.int64) for verdict in verdicts), start=np.zeros(rows, dtype=np.int64))
+
+
+def _take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
+    """The same columns for some rows only."""
+    variants = candidates.variants
+    kept = replace(variants, **{name: getattr(variants, name)[rows] for name in variants.__dataclass_fields__})
+    arrays = {
+        name: getattr(candidates, name)[rows]
+        for name in candidates.__dataclass_fields__
+        if isinstance(getattr(candidates, name), np.ndarray)
+    }
+    return replace(candidates, variants=kept, **arrays)
+
+
+def _at(verdict: Verdict, rows: NDArray[np.int64]) -> Verdict:
+    """A verdict over all rows, seen from a selection of them."""
+    return replace(
+        verdict,
+        fails=verdict.fails[rows],
+        short_by=verdict.short_by[rows],
+        reason=lambda row: verdict.reason(int(rows[row])),
+        change=lambda row: verdict.change(int(rows[row])),
+    )
+
+
+def _workload(case: Case, device: Device) -> tuple[SettingsColumns, Floats, Floats]:
+    """How every row would be run, and the tokens of the task's profile: prompt and generated, shape (n,)."""
+    count = len(case.candidates.variants)
+    threads = device.usable_threads or device.physical_cores or 1
+    if device.physical_cores:
+        threads = min(threads, device.physical_cores)
+    gen = case.task.answer_tokens + np.where(case.candidates.thinks, float(case.task.thinking_tokens), 0.0)
+    room = max(case.context_tokens - case.task.answer_tokens, 1)
+    prompt = np.full(count, float(min(case.task.prompt_tokens, room)))
+    settings = SettingsColumns(
+        context_tokens=np.full(count, float(case.context_tokens)),
+        kv_type=np.full(count, "f16", dtype=object),
+        batch_tokens=np.full(count, float(DEFAULT_BATCH_TOKENS)),
+        ubatch_tokens=np.full(count, float(DEFAULT_UBATCH_TOKENS)),
+        parallel=np.full(count, float(case.need.users)),
+        threads=np.full(count, float(threads)),
+        gpu_layers=np.full(count, -1.0),
+        flash_attn=np.ones(count, dtype=np.bool_),
+    )
+    return settings, prompt, gen
+
+
+def _rejected(
+    first: Sequence[Verdict], failures: NDArray[np.int64], later: Sequence[Verdict], passing: int
+) -> dict[str, int]:
+    """Rule → how many candidates it kept out, each counted once, at the first rule that said no."""
+    counts: dict[str, int] = {}
+    left = np.ones(len(failures), dtype=np.bool_)
+    for verdict in first:
+        out = verdict.fails & left
+        left &= ~verdict.fails
+        if out.any():
+            counts[verdict.rule] = int(out.sum())
+    left = np.ones(passing, dtype=np.bool_)
+    for verdict in later:
+        out = verdict.fails[:passing] & left
+        left &= ~verdict.fails[:passing]
+        if out.any():
+            counts[verdict.rule] = counts.get(verdict.rule, 0) + int(out.sum())
+    return counts
+
+
+def _pareto(picks: Sequence[Pick]) -> tuple[int, ...]:
+    """Indices of picks that no other beats in both quality and decode speed, best quality first."""
+    speeds = {
+        index: pick.estimate.decode_tokens_per_s.value
+        for index, pick in enumerate(picks)
+        if pick.estimate.decode_tokens_per_s is not None
+    }
+    front: list[int] = []
+    fastest = -np.inf
+    for index in sorted(speeds, key=lambda index: (-picks[index].quality, -speeds[index])):
+        if speeds[index] > fastest:
+            front.append(index)
+            fastest = speeds[index]
+    return tuple(front)
+
+
+def _notes(device: Device) -> tuple[str, ...]:
+    notes = []
+    if device.bandwidth_bytes_per_s is None and not device.gpus:
+        notes.append("Memory bandwidth is not known, so speeds have a wide range; a ten-second probe narrows it.")
+    if device.ram_bytes is None:
+        notes.append("The amount of memory is not known, so nothing was left out for needing too much.")
+    return tuple(notes)

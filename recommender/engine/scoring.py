@@ -1,0 +1,143 @@
+"""Soft preferences. A score is a sum of parts, each a weight times a value of 0–100 that can be read on its own."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from recommender.engine.rules import Case
+from recommender.engine.words import seconds, size
+from recommender.errors import BadInputError, nearest
+from recommender.estimate import Estimates
+from recommender.paths import catalog_dir
+from recommender.types import Floats, ScorePart
+
+PARTS = ("quality", "speed", "memory", "runtime")
+_GPU_ACCELERATORS = ("cuda", "metal", "rocm", "vulkan")
+
+
+@cache
+def scoring_numbers() -> dict[str, float]:
+    """``catalog/scoring.csv``: name → value; units and reasons stand beside them in the file."""
+    with (catalog_dir() / "scoring.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: float(row["value"]) for row in csv.DictReader(file)}
+
+
+@cache
+def _all_weights() -> dict[str, dict[str, float]]:
+    with (catalog_dir() / "priorities.csv").open(encoding="utf-8", newline="") as file:
+        return {row["priority"]: {part: float(row[part]) for part in PARTS} for row in csv.DictReader(file)}
+
+
+def priorities() -> tuple[str, ...]:
+    return tuple(_all_weights())
+
+
+def weights(priority: str) -> dict[str, float]:
+    """Weight of each part under a priority; they sum to 1.
+
+    Raises:
+        BadInputError: there is no such priority.
+    """
+    known = _all_weights()
+    if priority not in known:
+        close = ", ".join(nearest(priority, list(known))) or ", ".join(known)
+        raise BadInputError(f"There is no priority called {priority!r}. Choose one of: {close}.")
+    return known[priority]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values of 0–100 by part and the weighted sum, shape (n,)."""
+
+    values: dict[str, Floats]
+    weights: dict[str, float]
+    total: Floats
+
+    def parts(self, row: int, why: dict[str, str]) -> tuple[ScorePart, ...]:
+        return tuple(
+            ScorePart(
+                name,
+                self.weights[name],
+                float(self.values[name][row]),
+                float(self.weights[name] * self.values[name][row]),
+                why[name],
+            )
+            for name in PARTS
+        )
+
+
+def _log_share(value: Floats, worst: float, best: float) -> Floats:
+    """0 at ``worst`` or beyond, 100 at ``best`` or beyond, even in ratios between."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (np.log(worst) - np.log(np.maximum(value, 1e-12))) / (np.log(worst) - np.log(best))
+    # A managed service has no figure of its own: neither praised nor blamed for it.
+    return np.nan_to_num(np.clip(share, 0.0, 1.0), nan=0.5) * 100.0
+
+
+def best_accelerator(case: Case) -> str:
+    """The fastest kind of accelerator that any runtime would use on this device."""
+    used = {runtime.accelerator for runtime in case.runtimes.values() if not runtime.reason_against}
+    return next((name for name in (*_GPU_ACCELERATORS, "npu") if name in used), "cpu")
+
+
+def score(case: Case, estimates: Estimates) -> Scores:
+    """Score every row of ``case``; ``estimates`` has the same rows."""
+    numbers = scoring_numbers()
+    rows = case.candidates
+    quality = np.clip(rows.quality - numbers["caution_standard_errors"] * rows.quality_se, 0.0, 100.0)
+    speed = _log_share(estimates.answer_time.value, case.task.answer_bad_s, case.task.answer_good_s)
+    floor = numbers["smallest_floor_bytes"]
+    ceiling = max((case.budget.ram_bytes or 0.0) + case.budget.gpu_bytes, 2 * floor)
+    memory = _log_share(estimates.memory.total_bytes, ceiling, floor)
+
+    best = best_accelerator(case)
+    points = {}
+    for name, runtime in case.runtimes.items():
+        accelerated = runtime.accelerator == best or (runtime.accelerator in _GPU_ACCELERATORS and best != "cpu")
+        points[name] = (
+            numbers["runtime_accelerator"] * (accelerated or runtime.row.managed)
+            + numbers["runtime_try_here"] * runtime.can_try_here
+            + numbers["runtime_users"] * (case.need.users <= 1 or runtime.row.many_users)
+        )
+    runtime_value = np.fromiter((points[name] for name in rows.variants.runtime), dtype=np.float64, count=len(quality))
+
+    values = {"quality": quality, "speed": speed, "memory": memory, "runtime": runtime_value}
+    chosen = weights(case.need.priority)
+    total = sum((chosen[name] * values[name] for name in PARTS), start=np.zeros(len(quality)))
+    return Scores(values, chosen, total)
+
+
+def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
+    """A sentence per part for one row."""
+    rows = case.candidates
+    runtime = case.runtimes[rows.variants.runtime[row]]
+    answer_s = float(estimates.answer_time.value[row])
+    total_bytes = float(estimates.memory.total_bytes[row])
+    numbers = scoring_numbers()
+    praise = [f"runs on the {runtime.accelerator.upper()} here"]
+    if runtime.can_try_here:
+        praise.append("can be tried and measured in this app")
+    if case.need.users > 1:
+        praise.append("batches many users" if runtime.row.many_users else "is made for few users at once")
+    return {
+        "quality": (
+            f"{rows.quality[row]:.0f} of 100 on this task, less {numbers['caution_standard_errors']:g} of its standard "
+            f"error of {rows.quality_se[row]:.1f}; {rows.evidence[row]:.0f} benchmark scores behind it"
+        ),
+        "speed": (
+            "no speed of its own to compare"
+            if np.isnan(answer_s)
+            else f"an answer in {seconds(answer_s)}; {seconds(case.task.answer_good_s)} scores 100, "
+            f"{seconds(case.task.answer_bad_s)} scores 0"
+        ),
+        "memory": (
+            "takes no memory here"
+            if np.isnan(total_bytes)
+            else f"takes {size(total_bytes)}; {size(numbers['smallest_floor_bytes'])} scores 100, all free memory 0"
+        ),
+        "runtime": f"{runtime.row.name} {', '.join(praise)}",
+    }
