@@ -153,6 +153,8 @@ class Layout:
     read_bytes_per_token: float  # active experts only, output head included
     bits_per_weight: float
     exact: bool  # False: rough, from parameters × bits
+    repack_x86_bytes: float = 0.0  # tensors that llama.cpp copies into a layout of its own on an AVX2 CPU
+    repack_arm_bytes: float = 0.0  # and on an ARM CPU with dot-product instructions
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ class VariantColumns:
     window_tokens: Floats
     state_bytes: Floats
     exact: NDArray[np.bool_]
+    repack_x86_bytes: Floats | None = None  # see Layout; None where the caller has no tensor list
+    repack_arm_bytes: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.model_id)

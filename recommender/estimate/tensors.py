@@ -1,0 +1,169 @@
+"""A model's tensors as llama.cpp's GGUF has them, and from that one list every byte count."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from recommender.errors import BadInputError
+from recommender.estimate import gguf_header
+from recommender.estimate.architecture import Architecture
+from recommender.estimate.blocks import Tensor, layer_tensors
+from recommender.estimate.kv import kv_shape
+from recommender.estimate.quantize import (
+    KINDS,
+    TensorTable,
+    block_types,
+    file_types,
+    tensor_table,
+    tensor_types,
+    type_bytes,
+    type_names,
+)
+from recommender.types import Layout
+
+__all__ = ["Tensor", "kv_shape", "layout", "live_width", "parameters", "rough_layout", "table", "tensors"]
+
+ALIGNMENT = 32  # GGUF's default: each tensor starts at a multiple of it
+# Types whose tensors llama.cpp copies into a layout of its own at load (ggml-cpu/repack.cpp), with the rows they need.
+REPACKED_X86 = {"Q4_0": 8, "Q4_K": 8, "IQ4_NL": 8, "MXFP4": 8}
+REPACKED_X86_AVX512 = {**REPACKED_X86, "Q2_K": 8}
+REPACKED_ARM = {"Q4_0": 4, "Q4_K": 8, "Q5_K": 8, "Q6_K": 8, "IQ4_NL": 4, "MXFP4": 4, "Q8_0": 4}
+
+
+@lru_cache(maxsize=1024)
+def tensors(arch: Architecture) -> tuple[Tensor, ...]:
+    """Every tensor of the model's GGUF file: name and shape, row length first."""
+    kind, found = arch.features, [Tensor("token_embd.weight", (arch.n_embd, arch.n_vocab))]
+    norm = "token_embd_norm" if kind.embedding_norm == "final" else "output_norm"
+    found.append(Tensor(f"{norm}.weight", (arch.n_embd,)))
+    if kind.norm_bias:
+        found.append(Tensor(f"{norm}.bias", (arch.n_embd,)))
+    if not arch.tied:
+        found.append(Tensor("output.weight", (arch.n_embd, arch.n_vocab)))
+        if kind.output_bias:
+            found.append(Tensor("output.bias", (arch.n_vocab,)))
+    if arch.rope_factors == "freqs" or "rope_freqs" in kind.extras:
+        found.append(Tensor("rope_freqs.weight", (arch.rope_dim // 2,)))
+    if arch.rope_factors == "long":
+        found += [Tensor(f"rope_factors_{name}.weight", (arch.rope_dim // 2,)) for name in ("long", "short")]
+    if arch.n_embd_per_layer:
+        width = arch.n_embd_per_layer * arch.n_layer
+        found.append(Tensor("per_layer_token_embd.weight", (width, arch.n_vocab)))
+        found.append(Tensor("per_layer_model_proj.weight", (arch.n_embd, width)))
+        found.append(Tensor("per_layer_proj_norm.weight", (arch.n_embd_per_layer,)))
+    if arch.n_altup:
+        found += [
+            Tensor(f"{name}.weight", (arch.n_embd, arch.n_embd, arch.n_altup - 1))
+            for name in ("altup_proj", "altup_unembd_proj")
+        ]
+    for i in range(arch.n_layer):
+        found += layer_tensors(arch, i)
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def table(arch: Architecture) -> TensorTable:
+    """The tensor list as columns, for the mixing rules."""
+    return tensor_table(tensors(arch), arch.n_layer, arch.head_groups, arch.n_expert)
+
+
+def parameters(arch: Architecture) -> int:
+    """Elements of all tensors: the model's parameter count."""
+    return int(table(arch).elements.sum())
+
+
+def live_width(arch: Architecture) -> int:
+    """The widest row of activations that one token has at once: the feed-forward width, of all experts in use."""
+    routed = arch.n_ff_expert * arch.n_expert_used + arch.n_ff_shared
+    return max(*arch.n_ff, routed, arch.ssm_inner)
+
+
+def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layout:
+    """Exact bytes of the model under a GGUF file type.
+
+    ``imatrix``: made with an importance matrix, as most published files are; a few rules differ by it.
+    ``read_bytes_per_token`` counts the experts in use and the whole output head, and no embedding look-up.
+    Raises ``BadInputError`` for a file type without known rules.
+    """
+    columns = table(arch)
+    types = tensor_types(columns, quantization, imatrix)
+    sizes = type_bytes(columns, types)
+    embedding = columns.kind == KINDS.index("token_embd")
+    output = columns.kind == KINDS.index("output")
+    input_bytes = float(sizes[embedding].sum())
+    head = output if output.any() else np.array([name == "token_embd.weight" for name in columns.names])
+    output_bytes = float(sizes[head].sum())
+    inside = ~embedding & ~output
+    share = np.where(columns.is_expert, arch.n_expert_used / max(arch.n_expert, 1), 1.0)
+    tensor_bytes = float(sizes.sum())
+    padded = int((-(-sizes // ALIGNMENT) * ALIGNMENT).sum())
+    return Layout(
+        file_bytes=float(gguf_header.header_bytes(arch, tensors(arch)) + padded),
+        tensor_bytes=tensor_bytes,
+        input_embedding_bytes=input_bytes,
+        output_bytes=output_bytes,
+        read_bytes_per_token=float((sizes * share)[inside].sum()) + output_bytes,
+        bits_per_weight=8.0 * tensor_bytes / float(columns.elements.sum()),
+        exact=True,
+        repack_x86_bytes=_repacked(columns, types, sizes, REPACKED_X86, arch.tied),
+        repack_arm_bytes=_repacked(columns, types, sizes, REPACKED_ARM, arch.tied),
+    )
+
+
+def rough_layout(params_total: float, params_active: float | None, quantization: str) -> Layout:
+    """Bytes from parameters × bits, for a model whose architecture is not complete (``exact=False``).
+
+    The bits are the file type's base type: embeddings, head and norms weigh more in small models, so a file may
+    be a few percent larger. ``params_active`` None or 0: all of them are read.
+    """
+    if not params_total > 0:
+        raise BadInputError(f"The number of parameters must be positive, not {params_total}.")
+    bits = rough_bits(quantization)
+    tensor_bytes = params_total * bits / 8
+    read = (params_active or params_total) * bits / 8
+    # The share of a typical embedding, so that a look-up is not counted as read: unknown, so none.
+    return Layout(tensor_bytes, tensor_bytes, 0.0, 0.0, min(read, tensor_bytes), bits, exact=False)
+
+
+def rough_bits(quantization: str) -> float:
+    """Bits per weight of a file type in a typical model; also for MLX, ONNX and safetensors quantizations.
+
+    From ``quant_types.csv``: measured on Llama 3.1 8B where it has that, else the base type's own.
+    """
+    bits = _rough_bits().get(quantization)
+    if bits is None:
+        raise BadInputError(f"{quantization!r} is not a quantization with known bits per weight.")
+    return bits
+
+
+@lru_cache(maxsize=1)
+def _rough_bits() -> dict[str, float]:
+    import csv
+
+    from recommender.estimate.quantize import _mixes  # the rules' base types
+    from recommender.paths import catalog_dir
+
+    types = list(block_types().values())
+    bits = {name: 8.0 * types[mix.base].block_bytes / types[mix.base].block for name, mix in _mixes().items()}
+    with open(catalog_dir() / "quant_types.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["kind"] == "file_mix" and row["bpw_llama31_8b"]:
+                bits[row["name"]] = float(row["bpw_llama31_8b"])
+            if row["kind"] == "other_format":
+                bits[row["name"]] = float(row["bits_per_weight"])
+    return bits
+
+
+def _repacked(columns: TensorTable, types: np.ndarray, sizes: np.ndarray, wanted: dict[str, int], tied: bool) -> float:
+    """Bytes of the weight matrices that a CPU build copies into its own layout at load."""
+    names = type_names()
+    rows_of = np.array([wanted.get(name, 0) for name in names])[types]
+    fits = (rows_of > 0) & (columns.rows % np.maximum(rows_of, 1) == 0)
+    embedding = columns.kind == KINDS.index("token_embd")
+    head = np.array([tied and name == "token_embd.weight" for name in columns.names])
+    return float(sizes[fits & (~embedding | head)].sum())
+
+
+__all__ += ["file_types", "rough_bits"]
