@@ -29,6 +29,10 @@ class DatabaseLockedError(RecommenderError, OSError):
     """Another process holds the database file; the message names it."""
 
 
+class NotWritableError(RecommenderError, OSError):
+    """A folder is read-only or a disk is full; the message names the place."""
+
+
 class RunError(RecommenderError, RuntimeError):
     """A model could not be loaded or run. The server lives on; only the run's own process ended."""
 

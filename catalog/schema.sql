@@ -1,0 +1,468 @@
+-- The catalog's tables. Every table without "derived" in its comment is filled from the CSV file of the same name,
+-- column for column; the types, keys and CHECKs here are what a row is judged by. Units are in the column names; where
+-- a CSV's column lacks one, the comment beside it says it. Empty cells are NULL: unknown, never zero.
+
+-- ── models and their files ──────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE models (
+    model_id VARCHAR PRIMARY KEY CHECK (regexp_full_match(model_id, '[^/\s]+/[^/\s]+')),
+    family VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    params_total BIGINT NOT NULL CHECK (params_total > 0),
+    params_active BIGINT CHECK (params_active > 0),
+    tier VARCHAR NOT NULL CHECK (tier IN ('Micro', 'Small', 'Medium', 'Large')),
+    release_date VARCHAR CHECK (regexp_full_match(release_date, '20\d\d(-[01]\d(-[0-3]\d)?)?')),
+    license VARCHAR,
+    commercial_use VARCHAR CHECK (commercial_use IN ('yes', 'no', 'conditions')),
+    context_max BIGINT CHECK (context_max > 0), -- tokens
+    modalities VARCHAR NOT NULL,
+    languages_note VARCHAR,
+    architecture VARCHAR,
+    n_layer INTEGER CHECK (n_layer > 0),
+    n_embd INTEGER CHECK (n_embd > 0),
+    n_head INTEGER CHECK (n_head > 0),
+    n_head_kv INTEGER CHECK (n_head_kv >= 0),
+    head_dim INTEGER CHECK (head_dim > 0),
+    n_ff VARCHAR CHECK (regexp_full_match(n_ff, '[0-9]+( \(.+\))?')),
+    vocab_size INTEGER CHECK (vocab_size > 0),
+    tied_embeddings BOOLEAN,
+    ffn_gated BOOLEAN,
+    n_expert INTEGER CHECK (n_expert > 0),
+    n_expert_used INTEGER CHECK (n_expert_used > 0),
+    n_ff_expert INTEGER CHECK (n_ff_expert > 0),
+    sliding_window INTEGER CHECK (sliding_window > 0), -- tokens
+    hybrid_notes VARCHAR,
+    thinking VARCHAR CHECK (thinking IN ('yes', 'no', 'hybrid')),
+    tool_calling VARCHAR CHECK (tool_calling IN ('yes', 'no')),
+    gguf_repos VARCHAR, -- separated by ";"
+    ollama_tag VARCHAR,
+    mlx_repo VARCHAR, -- "{quantization}" stands for 4bit, 8bit or bf16
+    onnx_foundry_local_alias VARCHAR,
+    azure_catalog_id VARCHAR,
+    params_note VARCHAR,
+    rule_filled VARCHAR,
+    source VARCHAR NOT NULL,
+    license_id VARCHAR,
+    role VARCHAR NOT NULL CHECK (role IN ('instruct', 'thinking', 'hybrid', 'code', 'base', 'vision', 'audio',
+        'embedding', 'reranker', 'translation', 'diffusion', 'reward', 'guard')),
+    base_model VARCHAR,
+    base_model_source VARCHAR,
+    superseded_by VARCHAR,
+    superseded_source VARCHAR,
+    context_native BIGINT CHECK (context_native > 0), -- tokens
+    context_source VARCHAR,
+    release_date_source VARCHAR,
+    tool_calling_source VARCHAR,
+    languages VARCHAR,
+    languages_source VARCHAR,
+    head_dim_note VARCHAR,
+    n_head_kv_note VARCHAR,
+    sliding_window_note VARCHAR,
+    architecture_note VARCHAR,
+    review_note VARCHAR,
+    CHECK (params_active <= params_total),
+    CHECK (n_expert_used <= n_expert)
+);
+
+CREATE TABLE gguf_files (
+    model_id VARCHAR,
+    gguf_repo VARCHAR,
+    file VARCHAR NOT NULL,
+    quant VARCHAR,
+    bytes BIGINT CHECK (bytes > 0),
+    bytes_kind VARCHAR NOT NULL CHECK (bytes_kind IN ('exact', 'rounded', 'tensor_bytes', 'none')),
+    size_reported VARCHAR, -- as its page prints it, unit included
+    sha256 VARCHAR CHECK (regexp_full_match(sha256, '[0-9a-f]{64}')),
+    bpw_vs_params DOUBLE CHECK (bpw_vs_params > 0), -- bits
+    arch_group VARCHAR,
+    source VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL CHECK (kind IN ('model', 'mmproj', 'imatrix', 'split', 'draft', 'vocab')),
+    recipe VARCHAR,
+    recipe_reason VARCHAR,
+    split_count INTEGER CHECK (split_count > 0),
+    review_note VARCHAR,
+    CHECK (bytes_kind <> 'exact' OR bytes IS NOT NULL)
+);
+
+CREATE TABLE benchmarks (
+    model_id VARCHAR NOT NULL, -- also models the catalog does not list: they place the benchmarks on one scale
+    benchmark VARCHAR NOT NULL,
+    score DOUBLE NOT NULL,
+    metric_details VARCHAR,
+    mode VARCHAR,
+    evaluator VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    name_at_source VARCHAR,
+    direction VARCHAR NOT NULL CHECK (direction IN ('higher', 'lower')),
+    unit VARCHAR NOT NULL CHECK (unit IN ('percent', 'rank', 'elo', 'points')),
+    scale_min DOUBLE,
+    scale_max DOUBLE,
+    duplicate VARCHAR,
+    review_note VARCHAR,
+    CHECK (scale_min < scale_max),
+    CHECK (unit <> 'percent' OR score BETWEEN -100 AND 100) -- correlations can be negative
+);
+
+-- What a benchmark measures; "pattern" is matched against its name, the first row that fits counts.
+CREATE TABLE benchmark_types (
+    benchmark VARCHAR, -- empty: known, and not used
+    pattern VARCHAR PRIMARY KEY,
+    capabilities VARCHAR, -- capability:weight, separated by ";"
+    worst DOUBLE,
+    best DOUBLE,
+    reference BOOLEAN,
+    why VARCHAR NOT NULL,
+    CHECK (worst <> best)
+);
+
+-- ── quantization: types, and which tensor gets which ────────────────────────────────────────────────────────
+
+CREATE TABLE quant_types (
+    kind VARCHAR NOT NULL CHECK (kind IN ('tensor_type', 'file_mix', 'file_mix_nominal', 'ik_llama.cpp_only_type')),
+    name VARCHAR NOT NULL,
+    block_size INTEGER CHECK (block_size > 0), -- weights
+    bytes_per_block INTEGER CHECK (bytes_per_block > 0),
+    bytes_per_tensor INTEGER CHECK (bytes_per_tensor >= 0), -- on top of the blocks
+    bits_per_weight DOUBLE CHECK (bits_per_weight > 0),
+    bpw_llama31_8b DOUBLE CHECK (bpw_llama31_8b > 0), -- bits per weight of the whole file
+    size_gib_llama31_8b DOUBLE CHECK (size_gib_llama31_8b > 0),
+    ppl DOUBLE CHECK (ppl > 0), -- perplexity
+    ppl_delta DOUBLE,
+    kld_mean DOUBLE CHECK (kld_mean >= 0), -- nats
+    rms_delta_p_pct DOUBLE CHECK (rms_delta_p_pct >= 0),
+    same_top_p_pct DOUBLE CHECK (same_top_p_pct BETWEEN 0 AND 100),
+    imatrix VARCHAR,
+    measured_on VARCHAR,
+    notes VARCHAR,
+    source VARCHAR NOT NULL,
+    CHECK (kind <> 'tensor_type' OR (block_size IS NOT NULL AND bytes_per_block IS NOT NULL))
+);
+
+CREATE TABLE file_mixes (
+    file_type VARCHAR, -- empty: the rule holds for every file type
+    tensor_kind VARCHAR NOT NULL,
+    layers VARCHAR,
+    "when" VARCHAR,
+    tensor_type VARCHAR NOT NULL,
+    gguf_file_type INTEGER CHECK (gguf_file_type >= 0),
+    source VARCHAR NOT NULL
+);
+
+-- What an architecture id implies about a model's tensors; lists per layer are written value*count;value…
+CREATE TABLE architecture_features (
+    architecture VARCHAR PRIMARY KEY,
+    mixer VARCHAR NOT NULL CHECK (mixer IN ('attention', 'mla', 'mla_expanded')),
+    recurrent VARCHAR CHECK (recurrent IN ('shortconv', 'mamba2', 'mamba2_beside_attention', 'gated_delta')),
+    norms VARCHAR NOT NULL,
+    norm_bias BOOLEAN NOT NULL,
+    qk_norm VARCHAR NOT NULL CHECK (qk_norm IN ('none', 'head', 'full')),
+    qkv VARCHAR NOT NULL CHECK (qkv IN ('split', 'fused')),
+    qkv_bias BOOLEAN NOT NULL,
+    out_bias BOOLEAN NOT NULL,
+    ffn VARCHAR NOT NULL CHECK (ffn IN ('gated', 'plain', 'fused')),
+    ffn_bias BOOLEAN NOT NULL,
+    experts VARCHAR NOT NULL CHECK (experts IN ('none', 'all', 'after_dense')),
+    router_bias VARCHAR NOT NULL CHECK (router_bias IN ('no', 'selection', 'router')),
+    expert_bias BOOLEAN NOT NULL,
+    shared_experts VARCHAR NOT NULL CHECK (shared_experts IN ('none', 'plain', 'gated')),
+    output VARCHAR NOT NULL CHECK (output IN ('either', 'tied', 'untied')),
+    output_bias BOOLEAN NOT NULL,
+    embedding_norm VARCHAR NOT NULL CHECK (embedding_norm IN ('no', 'final')),
+    extras VARCHAR,
+    window_layers VARCHAR,
+    recurrent_layers VARCHAR,
+    tokenizer VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
+);
+
+-- What a tokenizer takes in a GGUF file's metadata.
+CREATE TABLE tokenizers (
+    tokenizer VARCHAR PRIMARY KEY,
+    kind VARCHAR,
+    vocab_size INTEGER CHECK (vocab_size > 0),
+    tokens_bytes BIGINT CHECK (tokens_bytes > 0),
+    scores_bytes BIGINT CHECK (scores_bytes >= 0),
+    types_bytes BIGINT CHECK (types_bytes >= 0),
+    merges_bytes BIGINT CHECK (merges_bytes >= 0),
+    other_bytes BIGINT CHECK (other_bytes >= 0),
+    source VARCHAR NOT NULL
+);
+
+-- ── devices ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE devices (
+    id VARCHAR PRIMARY KEY CHECK (regexp_full_match(id, '[a-z0-9][a-z0-9.+-]*')),
+    name VARCHAR NOT NULL UNIQUE,
+    kind VARCHAR NOT NULL CHECK (kind IN ('phone', 'tablet', 'laptop', 'desktop', 'mini-pc', 'workstation', 'server',
+        'sbc')),
+    os_options VARCHAR NOT NULL, -- separated by "|"
+    cpu_model VARCHAR,
+    cpu_cores INTEGER CHECK (cpu_cores > 0),
+    cpu_perf_cores INTEGER CHECK (cpu_perf_cores > 0),
+    cpu_eff_cores INTEGER CHECK (cpu_eff_cores >= 0),
+    cpu_isa VARCHAR, -- separated by ","
+    ram_gb_options VARCHAR CHECK (regexp_full_match(ram_gb_options, '[0-9.]+(\|[0-9.]+)*')), -- GB, separated by "|"
+    memory_type VARCHAR,
+    cpu_mem_bw_gbs DOUBLE CHECK (cpu_mem_bw_gbs > 0), -- GB/s
+    gpu_name VARCHAR,
+    gpu_vram_gb VARCHAR CHECK (gpu_vram_gb = 'shared' OR try_cast(gpu_vram_gb AS DOUBLE) > 0), -- GB of one GPU
+    gpu_mem_bw_gbs DOUBLE CHECK (gpu_mem_bw_gbs > 0), -- GB/s
+    gpu_fp16_tflops_dense DOUBLE CHECK (gpu_fp16_tflops_dense > 0),
+    gpu_fp16_shader_tflops DOUBLE CHECK (gpu_fp16_shader_tflops > 0),
+    gpu_int8_tops_dense DOUBLE CHECK (gpu_int8_tops_dense > 0),
+    npu_tops DOUBLE CHECK (npu_tops > 0),
+    unified_memory BOOLEAN,
+    gpu_max_mem_fraction DOUBLE CHECK (gpu_max_mem_fraction > 0 AND gpu_max_mem_fraction <= 1),
+    tdp_w DOUBLE CHECK (tdp_w > 0),
+    confidence VARCHAR NOT NULL,
+    notes VARCHAR,
+    source VARCHAR NOT NULL,
+    role VARCHAR NOT NULL CHECK (role IN ('machine', 'chip', 'card', 'anchor')),
+    brand VARCHAR,
+    arch VARCHAR NOT NULL CHECK (arch IN ('x86-64', 'arm64', 'riscv64')),
+    chip VARCHAR,
+    gpu_vendor VARCHAR CHECK (gpu_vendor IN ('nvidia', 'amd', 'intel', 'apple', 'qualcomm', 'arm', 'imagination')),
+    gpu_count INTEGER CHECK (gpu_count > 0),
+    gpu_compute_capability VARCHAR CHECK (regexp_full_match(gpu_compute_capability, '\d+\.\d')),
+    gpu_fp32_tflops DOUBLE CHECK (gpu_fp32_tflops > 0),
+    npu_name VARCHAR,
+    memory_mt_s INTEGER CHECK (memory_mt_s > 0), -- million transfers per second
+    memory_bus_bits INTEGER CHECK (memory_bus_bits > 0),
+    bandwidth_origin VARCHAR CHECK (bandwidth_origin IN ('published', 'derived', 'assumed')),
+    ram_gb_default DOUBLE CHECK (ram_gb_default > 0), -- GB
+    release_year INTEGER CHECK (release_year BETWEEN 1990 AND 2100),
+    aliases VARCHAR -- separated by "|"
+);
+
+-- What a machine keeps for itself; the first row of a rule that fits counts.
+CREATE TABLE reserves (
+    rule VARCHAR NOT NULL,
+    os VARCHAR,
+    kind VARCHAR,
+    memory_gb_min DOUBLE CHECK (memory_gb_min >= 0),
+    memory_gb_max DOUBLE,
+    value VARCHAR NOT NULL, -- in "unit"; a list is separated by "|"
+    unit VARCHAR NOT NULL,
+    confidence VARCHAR NOT NULL,
+    notes VARCHAR,
+    source VARCHAR NOT NULL,
+    CHECK (memory_gb_min < memory_gb_max)
+);
+
+-- ── runtimes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE runtimes (
+    runtime VARCHAR NOT NULL UNIQUE, -- its name
+    formats VARCHAR NOT NULL,
+    platforms_accelerators VARCHAR NOT NULL,
+    openai_compatible_api VARCHAR NOT NULL,
+    install_command VARCHAR NOT NULL,
+    run_command VARCHAR NOT NULL,
+    container_kubernetes VARCHAR NOT NULL,
+    licence VARCHAR NOT NULL,
+    enterprise_notes VARCHAR NOT NULL,
+    limits_notes VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    checked VARCHAR NOT NULL,
+    id VARCHAR PRIMARY KEY,
+    managed BOOLEAN NOT NULL,
+    offline BOOLEAN NOT NULL,
+    sla VARCHAR NOT NULL CHECK (sla IN ('yes', 'no', 'conditions')),
+    audit VARCHAR NOT NULL CHECK (audit IN ('yes', 'no', 'conditions')),
+    rbac VARCHAR NOT NULL CHECK (rbac IN ('yes', 'no', 'conditions')),
+    support VARCHAR NOT NULL CHECK (support IN ('yes', 'no', 'conditions')),
+    enterprise_source VARCHAR NOT NULL,
+    many_users BOOLEAN NOT NULL,
+    experimental BOOLEAN NOT NULL,
+    own_conversion BOOLEAN NOT NULL,
+    browser BOOLEAN NOT NULL,
+    gui BOOLEAN NOT NULL,
+    try_here BOOLEAN NOT NULL,
+    good_at VARCHAR NOT NULL,
+    max_file_bytes BIGINT CHECK (max_file_bytes > 0),
+    install_linux VARCHAR,
+    install_macos VARCHAR,
+    install_windows VARCHAR,
+    install_android VARCHAR,
+    install_ios VARCHAR,
+    review_note VARCHAR
+);
+
+CREATE TABLE runtime_platforms (
+    runtime VARCHAR NOT NULL REFERENCES runtimes (id),
+    os VARCHAR NOT NULL CHECK (os IN ('linux', 'windows', 'macos', 'android', 'ios', 'any')),
+    arch VARCHAR NOT NULL CHECK (arch IN ('x86-64', 'arm64', 'riscv64', 'any')),
+    accelerator VARCHAR NOT NULL,
+    isa_required VARCHAR,
+    min_compute_capability VARCHAR CHECK (regexp_full_match(min_compute_capability, '\d+\.\d')), -- NVIDIA's
+    form_factors VARCHAR,
+    support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental', 'no')),
+    note VARCHAR,
+    source VARCHAR NOT NULL,
+    vendors VARCHAR -- separated by "|"
+);
+
+CREATE TABLE runtime_formats (
+    runtime VARCHAR NOT NULL REFERENCES runtimes (id),
+    format VARCHAR NOT NULL CHECK (format IN ('gguf', 'mlx', 'onnx', 'safetensors', 'mlc', 'litert', 'managed')),
+    quantization VARCHAR, -- empty where managed
+    support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental', 'no')),
+    note VARCHAR,
+    since_version VARCHAR,
+    source VARCHAR NOT NULL,
+    min_compute_capability VARCHAR CHECK (regexp_full_match(min_compute_capability, '\d+\.\d')), -- NVIDIA's
+    accelerators VARCHAR, -- separated by "|"; empty: all of the runtime's
+    UNIQUE (runtime, format, quantization)
+);
+
+CREATE TABLE runtime_architectures (
+    runtime VARCHAR NOT NULL REFERENCES runtimes (id),
+    architecture VARCHAR NOT NULL,
+    support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental', 'no')),
+    since_version VARCHAR,
+    source VARCHAR NOT NULL,
+    note VARCHAR,
+    PRIMARY KEY (runtime, architecture)
+);
+
+-- Models that a runtime publishes under a name of its own.
+CREATE TABLE runtime_models (
+    runtime VARCHAR NOT NULL REFERENCES runtimes (id),
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    format VARCHAR NOT NULL,
+    quantization VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    repo VARCHAR,
+    file VARCHAR,
+    file_bytes BIGINT CHECK (file_bytes > 0),
+    memory_bytes BIGINT CHECK (memory_bytes > 0),
+    accelerator VARCHAR, -- separated by "|"
+    note VARCHAR,
+    source VARCHAR NOT NULL,
+    UNIQUE (runtime, name)
+);
+
+-- ── tasks and how answers are judged ────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE tasks (
+    id VARCHAR PRIMARY KEY,
+    name VARCHAR NOT NULL,
+    -- weights of the capabilities; a row's sum to 1
+    general DOUBLE NOT NULL CHECK (general BETWEEN 0 AND 1),
+    reasoning DOUBLE NOT NULL CHECK (reasoning BETWEEN 0 AND 1),
+    math DOUBLE NOT NULL CHECK (math BETWEEN 0 AND 1),
+    code DOUBLE NOT NULL CHECK (code BETWEEN 0 AND 1),
+    instruction DOUBLE NOT NULL CHECK (instruction BETWEEN 0 AND 1),
+    multilingual DOUBLE NOT NULL CHECK (multilingual BETWEEN 0 AND 1),
+    tools DOUBLE NOT NULL CHECK (tools BETWEEN 0 AND 1),
+    long_context DOUBLE NOT NULL CHECK (long_context BETWEEN 0 AND 1),
+    prompt_tokens INTEGER NOT NULL CHECK (prompt_tokens > 0),
+    answer_tokens INTEGER NOT NULL CHECK (answer_tokens > 0),
+    thinking_tokens INTEGER NOT NULL CHECK (thinking_tokens >= 0),
+    context_tokens INTEGER NOT NULL CHECK (context_tokens > 0),
+    hybrid_thinks BOOLEAN NOT NULL,
+    answer_good_s DOUBLE NOT NULL CHECK (answer_good_s > 0),
+    answer_bad_s DOUBLE NOT NULL,
+    needs_tools BOOLEAN NOT NULL,
+    roles VARCHAR NOT NULL, -- of models made to answer it, separated by "|"
+    source VARCHAR NOT NULL,
+    CHECK (abs(general + reasoning + math + code + instruction + multilingual + tools + long_context - 1) < 1e-6),
+    CHECK (prompt_tokens + answer_tokens + thinking_tokens <= context_tokens),
+    CHECK (answer_good_s < answer_bad_s)
+);
+
+CREATE TABLE priorities (
+    priority VARCHAR PRIMARY KEY CHECK (priority IN ('quality', 'balanced', 'speed', 'smallest')),
+    quality DOUBLE NOT NULL CHECK (quality BETWEEN 0 AND 1),
+    speed DOUBLE NOT NULL CHECK (speed BETWEEN 0 AND 1),
+    memory DOUBLE NOT NULL CHECK (memory BETWEEN 0 AND 1),
+    runtime DOUBLE NOT NULL CHECK (runtime BETWEEN 0 AND 1),
+    source VARCHAR NOT NULL,
+    CHECK (abs(quality + speed + memory + runtime - 1) < 1e-6)
+);
+
+CREATE TABLE scoring (
+    name VARCHAR PRIMARY KEY,
+    value DOUBLE NOT NULL,
+    unit VARCHAR NOT NULL,
+    why VARCHAR NOT NULL
+);
+
+-- ── derived by the build from the estimate room; no CSV ─────────────────────────────────────────────────────
+
+CREATE TABLE shapes (
+    model_id VARCHAR PRIMARY KEY REFERENCES models (model_id),
+    architecture VARCHAR,
+    complete BOOLEAN NOT NULL, -- false: the numbers below are unknown and layouts are rough
+    n_layer DOUBLE,
+    n_embd DOUBLE,
+    n_vocab DOUBLE,
+    n_head DOUBLE,
+    n_ff_live DOUBLE, -- widest feed-forward row that is live at once
+    k_full_elements_per_token DOUBLE,
+    v_full_elements_per_token DOUBLE,
+    k_window_elements_per_token DOUBLE,
+    v_window_elements_per_token DOUBLE,
+    window_tokens DOUBLE,
+    state_bytes DOUBLE,
+    reason VARCHAR NOT NULL -- why it is not complete; "" when it is
+);
+COMMENT ON TABLE shapes IS 'derived: one row per model';
+
+CREATE TABLE variants (
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    format VARCHAR NOT NULL CHECK (format IN ('gguf', 'mlx', 'onnx', 'safetensors', 'mlc', 'litert', 'managed')),
+    quantization VARCHAR NOT NULL, -- "" where managed
+    file_bytes DOUBLE CHECK (file_bytes > 0),
+    tensor_bytes DOUBLE CHECK (tensor_bytes > 0),
+    input_embedding_bytes DOUBLE CHECK (input_embedding_bytes >= 0),
+    output_bytes DOUBLE CHECK (output_bytes >= 0),
+    read_bytes_per_token DOUBLE CHECK (read_bytes_per_token > 0),
+    bits_per_weight DOUBLE CHECK (bits_per_weight > 0),
+    layout VARCHAR CHECK (layout IN ('exact', 'rough')), -- NULL where managed
+    published_bytes DOUBLE CHECK (published_bytes > 0), -- of the file below, where its exact size is known
+    repo VARCHAR NOT NULL, -- "" when none is known
+    file VARCHAR NOT NULL, -- "" when none is known
+    availability VARCHAR NOT NULL CHECK (availability IN ('file', 'repo', 'convert', 'service')),
+    PRIMARY KEY (model_id, format, quantization),
+    CHECK ((availability = 'service') = (format = 'managed'))
+);
+COMMENT ON TABLE variants IS 'derived: one row per model × format × quantization';
+
+CREATE TABLE abilities (
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    capability VARCHAR NOT NULL,
+    score DOUBLE NOT NULL CHECK (score BETWEEN 0 AND 100),
+    standard_error DOUBLE NOT NULL CHECK (standard_error >= 0), -- points of 100
+    evidence INTEGER NOT NULL CHECK (evidence >= 0), -- benchmark scores behind it
+    PRIMARY KEY (model_id, capability)
+);
+COMMENT ON TABLE abilities IS 'derived: one row per model × capability';
+
+CREATE TABLE quant_losses (
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    quantization VARCHAR NOT NULL,
+    points DOUBLE NOT NULL CHECK (points >= 0), -- of 100, lost against full precision
+    PRIMARY KEY (model_id, quantization)
+);
+COMMENT ON TABLE quant_losses IS 'derived: one row per model × quantization';
+
+CREATE TABLE candidates (
+    model_id VARCHAR NOT NULL,
+    format VARCHAR NOT NULL,
+    quantization VARCHAR NOT NULL,
+    runtime VARCHAR NOT NULL,
+    support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental')),
+    PRIMARY KEY (model_id, format, quantization, runtime)
+);
+COMMENT ON TABLE candidates IS 'derived: one row per variant × runtime that takes it';
+
+CREATE TABLE build_info (
+    fingerprint VARCHAR NOT NULL, -- of the CSVs, this file and the code that derives
+    stamp VARCHAR NOT NULL, -- their sizes and times: the quick look before the fingerprint
+    schema_fingerprint VARCHAR NOT NULL,
+    package_version VARCHAR NOT NULL,
+    catalog_date VARCHAR NOT NULL, -- the newest date of any fact in it
+    built_at TIMESTAMP NOT NULL -- UTC
+);
+COMMENT ON TABLE build_info IS 'derived: one row';

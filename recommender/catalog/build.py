@@ -1,0 +1,177 @@
+"""Builds the catalog database from the CSV files: beside the old one, then moved into place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from recommender import paths
+from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
+from recommender.catalog.load import create_tables, insert_columns, load_all, tables
+from recommender.errors import CatalogError, NotWritableError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+# Written by DuckDB 2.0 in the format that 1.5 reads too; without it the file could not be opened by an older client.
+STORAGE_VERSION = "v1.5.0"
+_BUILDING = ".building-"
+_LEFTOVER_AGE_S = 3600
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made. ``rows`` counts the rows of every table; ``notes`` are sentences worth a look."""
+
+    database: Path | None  # None: in memory
+    seconds: float
+    rows: Mapping[str, int]
+    catalog_date: str
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def package_version() -> str:
+    """The installed version, "" when run from a checkout that is not installed."""
+    try:
+        return metadata.version("recommender")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def attach(connection: DuckDBPyConnection, path: str | Path, options: str) -> None:
+    """Attach a database file (or ":memory:") under the name ``catalog`` and make it the current one.
+
+    Attached, not connected to: DuckDB shares one instance among a process's connections to the same path, so a
+    process that holds a replaced file would go on seeing the old one.
+    """
+    name = str(path).replace("'", "''")
+    connection.execute(f"ATTACH '{name}' AS catalog ({options})")
+    connection.execute("USE catalog")
+
+
+def build(csv_dir: Path | None = None, database_path: Path | None = None) -> BuildReport:
+    """Build the catalog database and move it into place. A failed build leaves the old one as it was.
+
+    Several processes may build at once: each writes its own file, and the last one to finish stays.
+
+    Args:
+        csv_dir: the folder with the CSV files; the shipped catalog by default.
+        database_path: the file to make; in the user's data folder by default.
+
+    Raises:
+        CatalogError: a row is bad (file, line, column and reason are in the message) or a step cannot work.
+        NotWritableError: the folder is read-only or the disk is full.
+    """
+    csv_dir = csv_dir or paths.catalog_dir()
+    database_path = database_path or paths.catalog_database()
+    beside = database_path.with_name(f"{database_path.name}{_BUILDING}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        database_path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(database_path)
+        with contextlib.closing(duckdb.connect(":memory:")) as connection, _removed(beside):
+            attach(connection, beside, f"STORAGE_VERSION '{STORAGE_VERSION}'")
+            report = fill(connection, csv_dir, database_path)
+            connection.execute("USE memory")
+            connection.execute("DETACH catalog")
+            os.replace(beside, database_path)
+    except (OSError, duckdb.IOException) as error:
+        raise NotWritableError(
+            f"The catalog database could not be written to {database_path}: {_first_line(error)}. "
+            f"Free some room there, or set {paths.HOME_VARIABLE} to a folder you can write in."
+        ) from error
+    return report
+
+
+def build_in_memory(connection: DuckDBPyConnection, csv_dir: Path) -> BuildReport:
+    """The same build into a database that lives as long as ``connection``, attached as ``catalog``."""
+    attach(connection, ":memory:", "TYPE duckdb")
+    return fill(connection, csv_dir, None)
+
+
+def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -> BuildReport:
+    """Make and fill every table in the connection's current database, in one transaction."""
+    started = time.monotonic()
+    # Taken before reading: a file that is edited meanwhile then counts as changed, and the next start builds again.
+    files = inputs(csv_dir)
+    version = package_version()
+    before, print_before = stamp(files), fingerprint(files, version)
+    create_tables(connection, schema_file(csv_dir))
+    csv_tables, derived_tables = tables(connection)
+    notes = [
+        f"{path.name} has no table in schema.sql and was not read"
+        for path in sorted(csv_dir.glob("*.csv"))
+        if path.stem not in csv_tables
+    ]
+    loaded = load_all(connection, csv_dir)
+    try:
+        from recommender.catalog import derive
+
+        notes += derive.derive(connection, loaded)
+    except (ImportError, KeyError) as error:  # TEMPORARY
+        notes.append(f"the derived tables are empty: {error!r}")
+    except duckdb.ConstraintException as error:
+        raise CatalogError(f"A derived table got a row that breaks its own rules: {_first_line(error)}") from error
+    date = _catalog_date(connection)
+    info = {
+        "fingerprint": print_before,
+        "stamp": before,
+        "schema_fingerprint": fingerprint([schema_file(csv_dir)], version),
+        "package_version": version,
+        "catalog_date": date,
+        "built_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+    kinds = {name: "TIMESTAMP" if name == "built_at" else "VARCHAR" for name in info}
+    insert_columns(connection, "build_info", kinds, {name: [value] for name, value in info.items()})
+    rows = {
+        name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0]
+        for name in (*csv_tables, *derived_tables)
+    }
+    return BuildReport(database, time.monotonic() - started, rows, date, print_before, tuple(notes))
+
+
+def _catalog_date(connection: DuckDBPyConnection) -> str:
+    """The newest date of any fact: release dates of models, and whatever other tables keep in a column ``date``."""
+    columns = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
+        " AND column_name IN ('date', 'release_date', 'checked_date')"
+    ).fetchall()
+    newest = ""
+    for table, column in columns:
+        found = connection.execute(
+            f"SELECT max(regexp_extract(\"{column}\"::VARCHAR, '20\\d\\d-[01]\\d(-[0-3]\\d)?')) FROM \"{table}\""
+        ).fetchall()[0][0]
+        newest = max(newest, found or "")
+    return newest
+
+
+@contextlib.contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Whatever happens inside, ``path`` and its write-ahead log are gone afterwards."""
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
+
+
+def _remove_leftovers(database_path: Path) -> None:
+    """Files of builds that were killed; young ones may belong to a build that is running now."""
+    for leftover in database_path.parent.glob(f"{database_path.name}{_BUILDING}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
+                leftover.unlink()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -1,0 +1,116 @@
+"""What the engine asks of an open catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recommender.catalog.facts import ModelRow, read_facts
+from recommender.catalog.store import Catalog
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One model × format × quantization. Sizes are ``None`` where managed."""
+
+    model_id: str
+    format: str
+    quantization: str
+    file_bytes: float | None
+    published_bytes: float | None
+    layout: str  # exact, rough or ""
+    repo: str
+    file: str
+    availability: str
+
+
+@dataclass(frozen=True)
+class RuntimeRow:
+    """A runtime as ``runtimes.csv`` has it; every field but the texts is a plain yes or no."""
+
+    id: str
+    runtime: str
+    managed: bool
+    offline: bool
+    sla: bool
+    audit: bool
+    rbac: bool
+    support: bool
+    many_users: bool
+    experimental: bool
+    own_conversion: bool
+
+    @property
+    def name(self) -> str:
+        return self.runtime
+
+
+def runtimes(catalog: Catalog) -> tuple[RuntimeRow, ...]:
+    """Every runtime. "conditions" counts as a yes: it can be had, and the terms stand in the recipe."""
+    names = [field for field in RuntimeRow.__dataclass_fields__ if field not in ("id", "runtime")]
+    columns = ", ".join(f"CAST({name} AS VARCHAR) IN ('yes', 'true', 'conditions')" for name in names)
+    rows = catalog.cursor().execute(f"SELECT id, runtime, {columns} FROM runtimes ORDER BY rowid").fetchall()
+    return tuple(RuntimeRow(*row) for row in rows)
+
+
+def models_by_id(catalog: Catalog, ids: Collection[str]) -> dict[str, ModelRow]:
+    """The models of these ids."""
+    if len(ids) * 4 > catalog.count("models"):
+        return {model.model_id: model for model in catalog.models() if model.model_id in ids}
+    found = read_facts(
+        catalog.cursor(), ModelRow, "models", where="model_id IN (SELECT unnest($1))", values=[list(ids)]
+    )
+    return {model.model_id: model for model in found}
+
+
+def variants_by_key(catalog: Catalog, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], VariantRow]:
+    """The variants of these (model, format, quantization) keys."""
+    if not keys:
+        return {}
+    columns = ", ".join(f"v.{name}" for name in VariantRow.__dataclass_fields__)
+    rows = (
+        catalog.cursor()
+        .execute(
+            f"SELECT {columns} FROM variants v JOIN"
+            " (SELECT unnest($1) AS model_id, unnest($2) AS format, unnest($3) AS quantization) k"
+            " USING (model_id, format, quantization)",
+            [[key[part] for key in keys] for part in range(3)],
+        )
+        .fetchall()
+    )
+    found = [
+        VariantRow(*("" if value is None and index == 5 else value for index, value in enumerate(row))) for row in rows
+    ]
+    return {(row.model_id, row.format, row.quantization): row for row in found}
+
+
+_COLUMNS = """
+SELECT v.model_id, v.quantization, $2 AS runtime, v.format, coalesce(h.architecture, '') AS architecture,
+       v.file_bytes, v.tensor_bytes, v.input_embedding_bytes, v.output_bytes, v.read_bytes_per_token,
+       m.params_total, coalesce(m.params_active, m.params_total) AS params_active,
+       h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
+       h.k_full_elements_per_token, h.v_full_elements_per_token,
+       h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
+       v.layout = 'exact' AS exact, v.published_bytes, v.repo, v.file, v.availability
+FROM variants v JOIN models m USING (model_id) LEFT JOIN shapes h USING (model_id)
+WHERE v.model_id = $1
+  AND EXISTS (FROM candidates c WHERE c.model_id = v.model_id AND c.format = v.format
+              AND c.quantization = v.quantization AND c.runtime = $2)
+ORDER BY v.tensor_bytes DESC NULLS LAST
+"""
+
+
+def variant_columns(catalog: Catalog, model_id: str, runtime: str) -> list[dict[str, Any]]:
+    """Every variant of a model that a runtime takes, as the estimators' columns, largest first."""
+    cursor = catalog.cursor().execute(_COLUMNS, [model_id, runtime])
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def runtimes_for(catalog: Catalog, model_id: str) -> tuple[str, ...]:
+    """The runtimes that take some variant of a model."""
+    rows = catalog.cursor().execute(
+        "SELECT DISTINCT runtime FROM candidates WHERE model_id = $1 ORDER BY 1", [model_id]
+    )
+    return tuple(row[0] for row in rows.fetchall())

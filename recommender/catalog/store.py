@@ -1,0 +1,217 @@
+"""The open catalog: a read-only handle that several processes can hold at once, and its look-ups."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import duckdb
+
+from recommender import paths
+from recommender.catalog.facts import FileRow, ModelRow, ScenarioRow, read_facts, read_scenarios, read_tasks
+from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
+from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, unknown
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from recommender.types import Task
+
+T = TypeVar("T")
+
+
+class Catalog:
+    """An open catalog. Any thread may use it: look-ups and :meth:`cursor` each take a connection of their own.
+
+    Attributes:
+        path: the database file, ``None`` when the catalog lives in memory.
+        fingerprint: changes whenever the catalog's content does.
+        date: the newest date of any fact in it, such as "2026-11-20".
+        notes: sentences to show, such as why the catalog is in memory. Usually empty.
+    """
+
+    def __init__(self, connection: DuckDBPyConnection, path: Path | None, notes: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.notes = notes
+        self._connection = connection
+        self._lock = Lock()
+        self._kept: dict[str, Any] = {}
+        row = self.cursor().execute("SELECT fingerprint, catalog_date FROM build_info").fetchall()[0]
+        self.fingerprint: str = row[0]
+        self.date: str = row[1]
+
+    def cursor(self) -> DuckDBPyConnection:
+        """A connection of the caller's own, for one thread; unqualified table names are the catalog's."""
+        with self._lock:
+            cursor = self._connection.cursor()
+        cursor.execute("USE catalog")
+        return cursor
+
+    def close(self) -> None:
+        """Give the file back. The catalog cannot be used afterwards."""
+        self._connection.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        return self._keep(f"count {table}", lambda: int(self._all(f'SELECT count(*) FROM "{table}"')[0][0]))
+
+    def models(self) -> tuple[ModelRow, ...]:
+        """Every model, by family and size."""
+        return self._keep(
+            "models", lambda: read_facts(self.cursor(), ModelRow, "models", "family, params_total, model_id")
+        )
+
+    def model(self, model_id: str) -> ModelRow:
+        """The model of this id, or of this name where only one model has it; letter case does not matter.
+
+        Raises:
+            UnknownNameError: there is none; the message has the nearest ids.
+        """
+        models = self.models()
+        wanted = model_id.casefold()
+        found = [model for model in models if model.model_id.casefold() == wanted]
+        found = found or [model for model in models if model.name.casefold() == wanted]
+        if len(found) != 1:
+            raise unknown("model", model_id, [model.model_id for model in models])
+        return found[0]
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Every task, in the order of ``tasks.csv``."""
+        return self._keep("tasks", lambda: read_tasks(self.cursor()))
+
+    def task(self, task_id: str) -> Task:
+        """The task of this id. Raises UnknownNameError with the nearest ones when there is none."""
+        found = {task.id: task for task in self.tasks()}
+        if task_id not in found:
+            raise unknown("task", task_id, list(found))
+        return found[task_id]
+
+    def scenarios(self) -> tuple[ScenarioRow, ...]:
+        """The situations of the field guide with its choices, in the order of ``scenarios.csv``."""
+        return self._keep("scenarios", lambda: read_scenarios(self.cursor()))
+
+    def files(self, model_id: str, quantization: str = "") -> tuple[FileRow, ...]:
+        """Published GGUF files of a model, of one quantization when given, largest first."""
+        return read_facts(
+            self.cursor(),
+            FileRow,
+            "gguf_files",
+            "bytes DESC NULLS LAST, gguf_repo, file",
+            "kind = 'model' AND model_id = $1 AND ($2 = '' OR quant = $2)",
+            [model_id, quantization],
+        )
+
+    def quantizations(self) -> tuple[str, ...]:
+        """Every quantization some variant has, by median bits per weight, largest first."""
+        return self._keep(
+            "quantizations",
+            lambda: tuple(
+                row[0]
+                for row in self._all(
+                    "SELECT quantization FROM variants WHERE quantization <> '' GROUP BY quantization"
+                    " ORDER BY median(bits_per_weight) DESC NULLS LAST, quantization"
+                )
+            ),
+        )
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.cursor().execute(sql).fetchall()
+
+    def _keep(self, name: str, make: Callable[[], T]) -> T:
+        """The catalog cannot change while it is open, so what was read once is kept."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        kept: T = self._kept[name]
+        return kept
+
+
+def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catalog:
+    """Open the catalog read-only; build it first when it is missing or older than the CSVs.
+
+    Where the folder cannot be written the catalog is built in memory and says so in ``notes``. When the CSVs have a
+    bad row, the last good build is used and ``notes`` has the row; without one the error is raised.
+
+    Args:
+        path: the database file; in the user's data folder by default.
+        csv_dir: the folder with the CSV files; the shipped catalog by default.
+
+    Raises:
+        CatalogError: the CSVs have a bad row, and there is no earlier build.
+        DatabaseLockedError: another process has the database open for writing.
+    """
+    path = path or paths.catalog_database()
+    csv_dir = csv_dir or paths.catalog_dir()
+    opened = _attached(path)
+    if opened and _is_current(opened, csv_dir):
+        return Catalog(opened, path)
+    from recommender.catalog.build import build, build_in_memory  # it loads NumPy and every estimator
+
+    try:
+        build(csv_dir, path)
+    except NotWritableError as error:
+        if opened:
+            opened.close()
+        connection = duckdb.connect(":memory:")
+        build_in_memory(connection, csv_dir)
+        return Catalog(connection, None, (f"{error} Until then the catalog is kept in memory.",))
+    except CatalogError as error:
+        if opened and _has_schema(opened, csv_dir):
+            return Catalog(opened, path, (f"The last good catalog is in use, because the new one was refused: {error}",))
+        raise
+    if opened:
+        opened.close()
+    fresh = _attached(path)
+    if fresh is None:
+        raise CatalogError(f"The catalog at {path} was built but cannot be read. Remove the file and start again.")
+    return Catalog(fresh, path)
+
+
+def _attached(path: Path) -> DuckDBPyConnection | None:
+    """A connection with the file attached read-only, ``None`` when it is missing or not a catalog."""
+    if not path.exists():
+        return None
+    connection = duckdb.connect(":memory:")
+    name = str(path).replace("'", "''")
+    try:
+        connection.execute(f"ATTACH '{name}' AS catalog (READ_ONLY)")
+        connection.execute("USE catalog")
+        connection.execute("SELECT fingerprint, stamp, schema_fingerprint FROM build_info").fetchall()
+    except duckdb.Error as error:
+        connection.close()
+        if "lock" in str(error):
+            raise locked(path, error) from error
+        return None
+    return connection
+
+
+def locked(path: Path, error: Exception) -> DatabaseLockedError:
+    """The error for a file that another process holds; DuckDB's own text has the program and its PID."""
+    text = str(error)
+    start = text.find("held in ")
+    holder = text[start + len("held in ") :].split(". ")[0].splitlines()[0] if start >= 0 else "another process"
+    return DatabaseLockedError(
+        f"{path} is held by {holder}. Close that program, or set {paths.HOME_VARIABLE} to another folder."
+    )
+
+
+def _is_current(connection: DuckDBPyConnection, csv_dir: Path) -> bool:
+    [(built, built_stamp, version)] = connection.execute(
+        "SELECT fingerprint, stamp, package_version FROM build_info"
+    ).fetchall()
+    files = inputs(csv_dir)
+    # The version is not asked for again: finding it takes longer than everything else here, and the code counts too.
+    return bool(stamp(files) == built_stamp or fingerprint(files, version) == built)
+
+
+def _has_schema(connection: DuckDBPyConnection, csv_dir: Path) -> bool:
+    [(built, version)] = connection.execute("SELECT schema_fingerprint, package_version FROM build_info").fetchall()
+    return bool(fingerprint([schema_file(csv_dir)], version) == built)
