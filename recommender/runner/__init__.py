@@ -1,1 +1,19 @@
+"""Runs models on this machine, each run in a process of its own, and measures them."""
 
+from recommender.runner.bindings import Binding, available_bindings
+from recommender.runner.gguf_header import GgufHeader, read_header
+from recommender.runner.jobs import Job, RunManager
+from recommender.runner.measure import measure
+from recommender.runner.protocol import Message, RunRequest
+
+__all__ = [
+    "Binding",
+    "GgufHeader",
+    "Job",
+    "Message",
+    "RunManager",
+    "RunRequest",
+    "available_bindings",
+    "measure",
+    "read_header",
+]

@@ -1,0 +1,65 @@
+"""The inside of a child process: its request, its way to send events, and its end when the parent is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from recommender.runner.protocol import Event, encode
+
+PARENT_GONE = 86  # exit code
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Channel:
+    request: Mapping[str, Any]
+    _out: TextIO
+
+    def send(self, event: Event) -> None:
+        """Write one event. A parent that no longer reads means that nobody waits for this run: it ends."""
+        try:
+            self._out.write(encode(event) + "\n")
+            self._out.flush()
+        except BrokenPipeError:
+            os._exit(PARENT_GONE)
+
+    def close(self) -> None:
+        self._out.close()
+
+
+def open_channel() -> Channel:
+    """Read the request and take standard output for events alone.
+
+    Whatever a library prints goes to standard error instead.
+    """
+    _die_with_parent()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.buffer.readline() or b"{}")
+    threading.Thread(target=_watch_stdin, name="parent watch", daemon=True).start()
+    return Channel(request, out)
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends this process with its parent, even while native code holds the interpreter's lock."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died in between
+        os._exit(PARENT_GONE)
+
+
+def _watch_stdin() -> None:
+    """Everywhere: the parent holds the other end of stdin, and its end closes with it."""
+    while os.read(0, 4096):
+        pass
+    os._exit(PARENT_GONE)

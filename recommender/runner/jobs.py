@@ -1,0 +1,327 @@
+"""Runs as jobs: one at a time, a queue with positions, Stop at once. Knows nothing of the page that shows them."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from recommender.errors import RecommenderError, RunError
+from recommender.runner import child, protocol
+from recommender.runner.protocol import Event, RunRequest, State
+from recommender.types import Measurement, Memory
+
+T = TypeVar("T")
+
+_STATE_OF: dict[type, State] = {
+    protocol.Downloading: "downloading",
+    protocol.Verifying: "downloading",
+    protocol.Loading: "loading",
+    protocol.WarmUp: "measuring",
+    protocol.Repeat: "measuring",
+    protocol.FirstToken: "answering",
+}
+
+
+class Job:
+    """One run, as any thread may look at it. Everything but ``cancel`` only reads."""
+
+    def __init__(self, request: RunRequest) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.request = request
+        self.submitted_at = time.time()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._state: State = "queued"
+        self._position = 0
+        self._events: list[Event] = []
+        self._text: list[str] = []
+        self._error: RecommenderError | None = None
+        self._measurement: Measurement | None = None
+        self._child: child.Child | None = None
+        self._cancelled = False
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over: done, failed or cancelled, and its process gone."""
+        return self._ended.is_set()
+
+    @property
+    def position(self) -> int:
+        """1 = next in the queue; 0 = not waiting."""
+        return self._position if self._state == "queued" else 0
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened so far, in order. Text is left out (see ``text``), and of a file's progress only the last."""
+        with self._lock:
+            return tuple(self._events)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        with self._lock:
+            return "".join(self._text)
+
+    @property
+    def error(self) -> str:
+        """The sentence to show when it failed; "" otherwise."""
+        return str(self._error) if self._error else ""
+
+    @property
+    def exception(self) -> RecommenderError | None:
+        return self._error
+
+    @property
+    def measurement(self) -> Measurement | None:
+        return self._measurement
+
+    @property
+    def memory(self) -> Memory | None:
+        """What the runtime says it allocated, from the moment the model is loaded."""
+        loaded = self.last(protocol.Loaded)
+        return loaded.memory if loaded else None
+
+    def last(self, kind: type[T]) -> T | None:
+        """The newest event of a kind, such as ``protocol.Downloading``."""
+        with self._lock:
+            return next((event for event in reversed(self._events) if isinstance(event, kind)), None)
+
+    @property
+    def pid(self) -> int | None:
+        """The run's process while there is one."""
+        running = self._child
+        return running.pid if running is not None and not self.ended else None
+
+    def cancel(self) -> None:
+        """Stop it now, waiting or running. When this returns, its process is gone and its memory is free."""
+        with self._lock:
+            if self.ended:
+                return
+            self._cancelled = True
+            running = self._child
+            waiting = self._state == "queued" and running is None
+            if waiting:
+                self._state = "cancelled"
+                self._ended.set()
+        if running is not None:
+            running.kill()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; False when the time is over first."""
+        return self._ended.wait(timeout_s)
+
+    # ── used by the manager's thread ─────────────────────────────────────────────────────────────────────────
+
+    def _add(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, protocol.Text):
+                self._text.append(event.piece)
+                return
+            if isinstance(event, protocol.Result):
+                self._measurement = event.measurement
+            if isinstance(event, protocol.Error):
+                self._error = protocol.error_from(event)
+            if isinstance(event, protocol.Downloading | protocol.Queued) and self._events:
+                newest = self._events[-1]
+                if type(newest) is type(event) and getattr(newest, "file", "") == getattr(event, "file", ""):
+                    self._events.pop()
+            self._events.append(event)
+            self._state = _STATE_OF.get(type(event), self._state)
+
+    def _queue(self, position: int) -> None:
+        if position != self._position:
+            self._position = position
+            self._add(protocol.Queued(position))
+
+    def _take(self, running: child.Child) -> bool:
+        """Make ``running`` the process that Stop kills; False when Stop came first."""
+        with self._lock:
+            if not self._cancelled:
+                self._child = running
+                return True
+        running.kill()
+        return False
+
+    def _end(self, error: RecommenderError | None = None) -> None:
+        with self._lock:
+            self._child = None
+            if error is not None and self._error is None:
+                self._error = error
+            self._state = "cancelled" if self._cancelled else "failed" if self._error else "done"
+            self._ended.set()
+
+
+class RunManager:
+    """Runs jobs one after another, each in a process of its own. One per server; safe to use from any thread.
+
+    Args:
+        on_measurement: called with each finished measurement, whoever is or is not still watching.
+        longest_queue: how many may wait.
+        kept_jobs: how many ended jobs ``get`` still finds.
+    """
+
+    def __init__(
+        self,
+        on_measurement: Callable[[Measurement], None] | None = None,
+        longest_queue: int = 8,
+        kept_jobs: int = 100,
+    ) -> None:
+        self._on_measurement = on_measurement
+        self._longest_queue = longest_queue
+        self._kept_jobs = kept_jobs
+        self._jobs: dict[str, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._current: Job | None = None
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        atexit.register(self.close)
+
+    def submit(self, request: RunRequest) -> Job:
+        """Queue a run.
+
+        Raises:
+            BadInputError: the request makes no sense.
+            RunError: too many are waiting.
+        """
+        request.check()
+        job = Job(request)
+        with self._changed:
+            if self._closed:
+                raise RunError("The app is shutting down.")
+            self._drop_cancelled()
+            if len(self._waiting) >= self._longest_queue:
+                raise RunError(f"{len(self._waiting)} runs are waiting already. Try again when one has ended.")
+            self._waiting.append(job)
+            self._jobs[job.id] = job
+            self._forget()
+            self._number()
+            self._start_thread()
+            self._changed.notify_all()
+        return job
+
+    def get(self, job_id: str) -> Job | None:
+        """The job with that id; None when there is none any more."""
+        with self._changed:
+            return self._jobs.get(job_id)
+
+    def jobs(self) -> tuple[Job, ...]:
+        """All that are known, oldest first."""
+        with self._changed:
+            return tuple(self._jobs.values())
+
+    def close(self) -> None:
+        """Cancel everything and take no more. No process is left."""
+        with self._changed:
+            self._closed = True
+            jobs = [*self._waiting, *([self._current] if self._current else [])]
+            self._changed.notify_all()
+        for job in jobs:
+            job.cancel()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+        atexit.unregister(self.close)
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = deque(job for job in self._waiting if not job.ended)
+
+    def _number(self) -> None:
+        for position, job in enumerate(self._waiting, start=1):
+            job._queue(position)
+
+    def _forget(self) -> None:
+        ended = [job for job in self._jobs.values() if job.ended]
+        for job in ended[: max(0, len(ended) - self._kept_jobs)]:
+            del self._jobs[job.id]
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="runs", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._run_all()
+        finally:
+            # Also after an error nobody foresaw: whoever waits must still get their turn.
+            with self._changed:
+                broken, self._current, self._thread = self._current, None, None
+                if self._waiting and not self._closed:
+                    self._start_thread()
+            if broken is not None and not broken.ended:
+                broken._end(RunError("The run failed inside the app; its log has the details. Run it again."))
+
+    def _run_all(self) -> None:
+        while True:
+            with self._changed:
+                self._current = None
+                self._drop_cancelled()
+                self._number()
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                self._current = job = self._waiting.popleft()
+                self._number()
+            self._run(job)
+
+    def _run(self, job: Job) -> None:
+        try:
+            if job._cancelled:
+                raise RunError("Stopped.")
+            request = job.request
+            if not request.model_path:
+                request = self._download(job, request)
+            if not self._play(job, "recommender.runner.worker", request):
+                raise RunError("The run ended without a result. Run it again.")
+            if job.measurement is not None and self._on_measurement is not None:
+                self._on_measurement(job.measurement)
+        except RecommenderError as error:
+            job._end(error)
+        except OSError as error:
+            job._end(RunError(f"The run's process could not be started: {error}. Close other programs and try again."))
+        else:
+            job._end()
+
+    def _download(self, job: Job, request: RunRequest) -> RunRequest:
+        from recommender.runner.download import DownloadRequest
+
+        wanted = DownloadRequest(request.repo, request.file, request.revision, request.file_sha256)
+        if not self._play(job, "recommender.runner.download_worker", wanted):
+            raise RunError("The download ended without a file. Try it again.")
+        ready = job.last(protocol.FileReady)
+        assert ready is not None
+        if not Path(ready.path).is_file():
+            raise RunError(f"{ready.path} was removed before it could be loaded. Try it again.")
+        return dataclasses.replace(request, model_path=ready.path, file_sha256=ready.sha256)
+
+    def _play(self, job: Job, module: str, request: object) -> bool:
+        """Run one child to its end, handing its events to the job. True when it sent what it was started for."""
+        running = child.start(module, request)
+        complete = False
+        try:
+            if job._take(running):
+                for event in running.events():
+                    job._add(event)
+                    complete = complete or isinstance(event, protocol.Loaded | protocol.FileReady)
+        finally:
+            died = running.finish()
+        if job._cancelled:
+            raise RunError("Stopped.")
+        if job.exception is not None:
+            raise job.exception
+        if died:
+            raise RunError(died)
+        return complete

@@ -1,0 +1,209 @@
+"""The process of one run: ``python -m recommender.runner.worker``, request on stdin, events on stdout.
+
+Standard error must be a file open for reading and appending: the runtime logs there, and the load log is read back
+from it. The process ends when the run is over, when its stdin is closed, or with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from recommender.errors import RecommenderError, RunError
+from recommender.runner import load_log, protocol
+from recommender.runner.bindings import Binding, choose_binding
+from recommender.runner.channel import Channel, open_channel
+from recommender.runner.gguf_header import GgufHeader, model_files, read_header
+from recommender.runner.noise import NoiseProbe
+from recommender.runner.protocol import RunRequest
+from recommender.runner.session import Session, make_session, read_log, timing_prompt
+from recommender.types import Measurement, Memory
+
+
+def main() -> None:
+    channel = open_channel()
+    try:
+        run(protocol.from_dict(RunRequest, channel.request), channel)
+    except RecommenderError as error:
+        channel.send(protocol.Error(type(error).__name__, str(error)))
+    except MemoryError:
+        channel.send(protocol.Error("RunError", "Memory ran out. Choose a smaller model or a shorter context."))
+    channel.close()
+    # Not sys.exit: a runtime's destructors may hang or crash, and the system takes the memory back anyway.
+    os._exit(0)
+
+
+def run(request: RunRequest, channel: Channel) -> None:
+    header = read_header(request.model_path)
+    files = model_files(header)
+    _check_context(request, header)
+    binding = choose_binding(request.binding)
+    file_bytes = float(sum(part.stat().st_size for part in files))
+    channel.send(protocol.Loading(header.path.name, file_bytes, binding.name))
+
+    session = make_session(binding.id, header)
+    overhead = float(psutil.Process().memory_info().rss)
+    tensor_bytes = float(
+        header.tensor_bytes + sum(read_header(part).tensor_bytes for part in files if part != header.path)
+    )
+    started = time.perf_counter()
+    _load(session, request, header)
+    load_s = time.perf_counter() - started
+    memory = load_log.memory_from_log(read_log(load_log.is_complete), overhead, tensor_bytes)
+    channel.send(protocol.Loaded(memory, load_s, session.build))
+
+    if request.answer_first:
+        _answer(session, request, channel)
+    if request.repeats:
+        measurement = _measure(session, request, header, channel, binding, file_bytes, load_s, memory)
+        channel.send(protocol.Result(measurement))
+    if not request.answer_first:
+        _answer(session, request, channel)
+
+
+def _check_context(request: RunRequest, header: GgufHeader) -> None:
+    most = header.context_tokens
+    per_sequence = request.settings.context_tokens // request.settings.parallel
+    if most is not None and per_sequence > most:
+        raise RunError(
+            f"The context of {per_sequence} tokens is above the {most} that {header.path.name} was made for."
+        )
+
+
+def _load(session: Session, request: RunRequest, header: GgufHeader) -> None:
+    free = float(psutil.virtual_memory().available)
+    try:
+        session.load(request.model_path, request.settings)
+    except (RuntimeError, ValueError) as error:
+        log = read_log(lambda text: bool(load_log.last_complaint(text.splitlines())))
+        raise RunError(load_log.load_failure(log, header.path.name, free)) from error
+
+
+def _measure(
+    session: Session,
+    request: RunRequest,
+    header: GgufHeader,
+    channel: Channel,
+    binding: Binding,
+    file_bytes: float,
+    load_s: float,
+    memory: Memory,
+) -> Measurement:
+    if not header.n_vocab:
+        raise RunError(f"{header.path.name} has no vocabulary, so there is nothing to time it with.")
+    channel.send(protocol.WarmUp())
+    # Page the weights in and let clocks and caches settle; the count is the real one, so buffers reach full size.
+    session.time_tokens(timing_prompt(header.n_vocab, request.prompt_tokens, seed=0), min(request.gen_tokens, 8))
+    probe = NoiseProbe()
+    repeats: list[protocol.Repeat] = []
+    for number in range(1, request.repeats + 1):
+        timing = session.time_tokens(timing_prompt(header.n_vocab, request.prompt_tokens, number), request.gen_tokens)
+        if (timing.prompt_tokens, timing.gen_tokens) != (request.prompt_tokens, request.gen_tokens):
+            raise RunError(
+                f"The runtime counted {timing.prompt_tokens} + {timing.gen_tokens} tokens instead of "
+                f"{request.prompt_tokens} + {request.gen_tokens}, so its times are not used."
+            )
+        repeat = protocol.Repeat(
+            number=number,
+            of=request.repeats,
+            prompt_tokens=timing.prompt_tokens,
+            gen_tokens=timing.gen_tokens,
+            prefill_tokens_per_s=timing.prompt_tokens / max(timing.prompt_s, 1e-9),
+            decode_tokens_per_s=timing.gen_tokens / max(timing.gen_s, 1e-9),
+            ttft_s=timing.ttft_s,
+        )
+        repeats.append(repeat)
+        channel.send(repeat)
+    decode = [repeat.decode_tokens_per_s for repeat in repeats]
+    prefill = [repeat.prefill_tokens_per_s for repeat in repeats]
+    noise = probe.finish(decode)
+    return Measurement(
+        id=uuid.uuid4().hex,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        device_name=request.device_name,
+        device_key=request.device_key,
+        model_id=request.model_id,
+        quantization=request.quantization,
+        file_name=header.path.name,
+        file_sha256=request.file_sha256,
+        file_bytes=file_bytes,
+        runtime=request.runtime,
+        binding=binding.name,
+        build=session.build,
+        settings=request.settings,
+        prompt_tokens=request.prompt_tokens,
+        gen_tokens=request.gen_tokens,
+        repeats=len(repeats),
+        prefill_tokens_per_s=statistics.median(prefill),
+        prefill_low=min(prefill),
+        prefill_high=max(prefill),
+        decode_tokens_per_s=statistics.median(decode),
+        decode_low=min(decode),
+        decode_high=max(decode),
+        ttft_s=statistics.median(repeat.ttft_s for repeat in repeats),
+        load_s=load_s,
+        memory=memory,
+        peak_resident_bytes=_peak_resident_bytes(),
+        load_average_before=noise.load_average_before,
+        load_average_after=noise.load_average_after,
+        cpu_steal_fraction=noise.steal_fraction,
+        noisy=noise.noisy,
+        noise_reason=noise.reason,
+        rehearsal=request.rehearsal,
+        predicted_decode_tokens_per_s=request.predicted_decode_tokens_per_s,
+        predicted_prefill_tokens_per_s=request.predicted_prefill_tokens_per_s,
+        predicted_ttft_s=request.predicted_ttft_s,
+        predicted_memory_bytes=request.predicted_memory_bytes,
+    )
+
+
+def _answer(session: Session, request: RunRequest, channel: Channel) -> None:
+    if not request.chat():
+        return
+    started = time.perf_counter()
+    first = True
+
+    def on_text(piece: str) -> None:
+        nonlocal first
+        if first:
+            first = False
+            channel.send(protocol.FirstToken(time.perf_counter() - started))
+        channel.send(protocol.Text(piece))
+
+    answer = session.answer(request, on_text)
+    channel.send(
+        protocol.Answered(
+            prompt_tokens=answer.prompt_tokens,
+            answer_tokens=answer.answer_tokens,
+            ttft_s=answer.ttft_s,
+            decode_tokens_per_s=answer.decode_tokens_per_s,
+            finish=answer.finish,
+            template=answer.template,
+        )
+    )
+
+
+def _peak_resident_bytes() -> float | None:
+    """The most memory this process had resident, as the operating system counted it."""
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset)
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) * 1024
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+if __name__ == "__main__":
+    main()
