@@ -60,7 +60,7 @@ def check_need(need: Need, task: Task, catalog: Catalog) -> None:
     for language in need.languages:
         if not (language.isascii() and language.isalpha() and 2 <= len(language) <= 3 and language.islower()):
             raise BadInputError(f"Language {language!r} is not an ISO 639 code such as en, de or zh.")
-    known = catalog.model_ids()
+    known = {model.model_id for model in catalog.models()} if need.models else set()
     for model in need.models:
         if model not in known:
             raise unknown("model", model, sorted(known))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.catalog.queries import VariantRow, models_by_id, variants_by_key
 from recommender.engine.reasons import pick_reasons
 from recommender.engine.rules import Case, Verdict
 from recommender.engine.scoring import Scores, explain_parts
@@ -19,7 +20,8 @@ from recommender.runtimes import RuntimeModel, runtime
 from recommender.types import Estimate, Figure, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
 
 if TYPE_CHECKING:
-    from recommender.catalog.store import Catalog, ModelRow, VariantRow
+    from recommender.catalog.facts import ModelRow
+    from recommender.catalog.store import Catalog
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ class _Builder:
         variants = judged.case.candidates.variants
         keys = [(variants.model_id[row], variants.format[row], variants.quantization[row]) for row in rows]
         self._judged = judged
-        self._models: dict[str, ModelRow] = catalog.models_by_id({key[0] for key in keys})
-        self._variants: dict[tuple[str, str, str], VariantRow] = catalog.variants_by_key(keys)
+        self._models: dict[str, ModelRow] = models_by_id(catalog, {key[0] for key in keys})
+        self._variants: dict[tuple[str, str, str], VariantRow] = variants_by_key(catalog, keys)
 
     def pick(self, row: int) -> Pick:
         judged = self._judged

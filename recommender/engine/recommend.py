@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import memory_budget
 from recommender.engine import scoring
 from recommender.engine.candidates import CandidateCache, Candidates, question
 from recommender.engine.check import check_need
+from recommender.engine.estimate_rows import default_threads
 from recommender.engine.picks import Judged, alternatives, build_picks, near_misses
 from recommender.engine.rules import ESTIMATE_RULES, RULES, Case, RuntimeOnDevice, Verdict
 from recommender.errors import UnknownNameError
@@ -128,7 +130,7 @@ def _as_asked(device: Device, need: Need) -> Device:
 
 
 def _runtimes_on(device: Device, need: Need, catalog: Catalog) -> dict[str, RuntimeOnDevice]:
-    rows = {row.id: row for row in catalog.runtimes()}
+    rows = {row.id: row for row in catalog_runtimes(catalog)}
     unknown = [name for name in need.runtimes if name not in rows]
     if unknown:
         raise UnknownNameError(f"There is no runtime called {unknown[0]!r}. Choose from: {', '.join(rows)}.")
@@ -174,9 +176,6 @@ def _at(verdict: Verdict, rows: NDArray[np.int64]) -> Verdict:
 def _workload(case: Case, device: Device) -> tuple[SettingsColumns, Floats, Floats]:
     """How every row would be run, and the tokens of the task's profile: prompt and generated, shape (n,)."""
     count = len(case.candidates.variants)
-    threads = device.usable_threads or device.physical_cores or 1
-    if device.physical_cores:
-        threads = min(threads, device.physical_cores)
     gen = case.task.answer_tokens + np.where(case.candidates.thinks, float(case.task.thinking_tokens), 0.0)
     room = max(case.context_tokens - case.task.answer_tokens, 1)
     prompt = np.full(count, float(min(case.task.prompt_tokens, room)))
@@ -186,7 +185,7 @@ def _workload(case: Case, device: Device) -> tuple[SettingsColumns, Floats, Floa
         batch_tokens=np.full(count, float(DEFAULT_BATCH_TOKENS)),
         ubatch_tokens=np.full(count, float(DEFAULT_UBATCH_TOKENS)),
         parallel=np.full(count, float(case.need.users)),
-        threads=np.full(count, float(threads)),
+        threads=np.full(count, float(default_threads(device))),
         gpu_layers=np.full(count, -1.0),
         flash_attn=np.ones(count, dtype=np.bool_),
     )

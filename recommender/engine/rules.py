@@ -16,7 +16,7 @@ from recommender.engine.words import count, listing, rate, seconds, size
 from recommender.types import Floats, Need, Task
 
 if TYPE_CHECKING:
-    from recommender.catalog.store import RuntimeRow
+    from recommender.catalog.queries import RuntimeRow
     from recommender.device.budget import Budget
     from recommender.engine.candidates import Candidates
     from recommender.estimate import Estimates

@@ -1,0 +1,385 @@
+"""``recommender …``: the same answers as the page, for scripts. Every command takes ``--json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recommender import paths
+from recommender.errors import BadInputError, RecommenderError
+from recommender.types import GIB, Device, Need
+
+if TYPE_CHECKING:
+    from recommender.catalog.store import Catalog
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 1 for a failure, 2 for input that makes no sense."""
+    arguments = _parser().parse_args(argv)
+    try:
+        result: int = arguments.run(arguments) or 0
+    except RecommenderError as error:
+        if getattr(arguments, "json", False):
+            print(json.dumps({"error": str(error)}))
+        print(f"recommender: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("recommender: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recommender",
+        description="Names the small language model, quantization and runtime for a machine and a need.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(run=run)
+        return command
+
+    command = add("recommend", _recommend, "rank what fits a device and a need")
+    _device_arguments(command)
+    _need_arguments(command)
+    command.add_argument("--top", type=int, default=10, metavar="N", help="picks to print (10)")
+
+    command = add("estimate", _estimate, "bytes, memory and speed of one model, or of every row of a CSV file")
+    _device_arguments(command)
+    command.add_argument("--model", help="model id or name")
+    command.add_argument("--quant", help="quantization, such as Q4_K_M")
+    for flag, kind, text in _ESTIMATE_FLAGS:
+        command.add_argument(flag, type=kind, help=text)
+    command.add_argument("--rows", type=Path, metavar="FILE.csv", help="a CSV file with these options as columns")
+
+    command = add("device", _device, "what this machine, a preset or a JSON file is")
+    _device_arguments(command)
+    command.add_argument("--probe", action="store_true", help="measure memory bandwidth (about two seconds)")
+
+    command = add("devices", _devices, "presets")
+    command.add_argument("search", nargs="?", default="", help="words in the name")
+
+    command = add("catalog", _catalog, "the catalog: build it, or list what it has")
+    command.add_argument("action", choices=("build", "models", "tasks", "runtimes", "quantizations", "info"))
+
+    command = add("measure", _measure, "run a GGUF file and measure it")
+    _device_arguments(command)
+    command.add_argument("--file", type=Path, help="a GGUF file on this machine")
+    command.add_argument("--model", help="a model of the catalog; its file is downloaded when it is not here yet")
+    command.add_argument("--quant", help="quantization, such as Q4_K_M")
+    command.add_argument("--context", type=int, default=4096, help="context length in tokens (4096)")
+    command.add_argument("--threads", type=int, help="threads (the physical cores this process may use)")
+    command.add_argument("--gpu-layers", type=int, default=-1, help="layers on the GPU (-1: as many as fit)")
+    command.add_argument("--prompt-tokens", type=int, default=512, help="tokens of the measured prompt (512)")
+    command.add_argument("--gen-tokens", type=int, default=128, help="tokens generated per repeat (128)")
+    command.add_argument("--repeats", type=int, default=3, help="repeats (3)")
+    command.add_argument("--binding", choices=("llama-cpp-python", "xllamacpp"), help="binding of llama.cpp")
+
+    command = add("serve", _serve, "start the app")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    command.add_argument("--port", type=int, default=8501, help="port (8501)")
+
+    add("paths", _paths, "where databases and downloads live")
+    return parser
+
+
+_ESTIMATE_FLAGS: tuple[tuple[str, Any, str], ...] = (
+    ("--runtime", str, "runtime (llama.cpp)"),
+    ("--context", int, "context length in tokens (4096)"),
+    ("--depth", int, "tokens already in the context while decoding (the middle of the answer)"),
+    ("--kv-type", str, "type of the KV cache (f16)"),
+    ("--batch", int, "logical batch in tokens (2048)"),
+    ("--ubatch", int, "physical batch in tokens (512)"),
+    ("--parallel", int, "sequences at once (1)"),
+    ("--threads", int, "threads (the physical cores this process may use)"),
+    ("--gpu-layers", int, "layers on the GPU (-1: as many as fit)"),
+    ("--flash-attn", str, "flash attention, on or off (on)"),
+    ("--devices", int, "GPUs of the same kind (1)"),
+    ("--prompt-tokens", int, "tokens of the prompt (512)"),
+    ("--gen-tokens", int, "tokens generated (128)"),
+    ("--model-bytes", float, "size of the model's file, when the catalog's is not the one meant"),
+)
+
+
+def _device_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto (this machine), a preset's id, or a JSON file")
+    command.add_argument("--ram-gib", type=float, help="memory in GiB")
+    command.add_argument("--free-ram-gib", type=float, help="free memory in GiB")
+    command.add_argument("--vram-gib", type=float, help="GPU memory in GiB")
+    command.add_argument("--bandwidth-gb-s", type=float, help="memory bandwidth in GB/s")
+
+
+def _need_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--task", default="chat", help="task (chat); `recommender catalog tasks` lists them")
+    command.add_argument("--context", type=int, help="context length in tokens (the task's own)")
+    command.add_argument("--priority", default="balanced", help="quality, balanced, speed or smallest (balanced)")
+    command.add_argument(
+        "--models", default="", help="only these: ids separated by commas, or a file with one per line"
+    )
+    command.add_argument("--quants", default="", help="only these quantizations, separated by commas")
+    command.add_argument("--runtimes", default="", help="only these runtimes, separated by commas")
+    command.add_argument("--languages", default="", help="languages as ISO codes, separated by commas")
+    command.add_argument("--min-decode", type=float, metavar="TOK_S", help="least tokens per second")
+    command.add_argument("--max-ttft", type=float, metavar="S", help="longest wait for the first token")
+    command.add_argument("--max-answer-time", type=float, metavar="S", help="longest wait for the whole answer")
+    command.add_argument("--reserve-memory-gib", type=float, default=0.0, help="memory to leave free")
+    command.add_argument("--reserve-disk-gib", type=float, default=0.0, help="disk to leave free")
+    command.add_argument("--commercial", action="store_true", help="the licence must allow commercial use")
+    command.add_argument("--offline", action="store_true", help="must answer without a network")
+    command.add_argument("--platform", help="linux, windows, macos, android or ios")
+    command.add_argument("--form-factor", help="phone, tablet, laptop, desktop, mini-pc, workstation, server or sbc")
+    command.add_argument("--accelerator", help="cpu, gpu or npu")
+    command.add_argument("--users", type=int, default=1, help="users at once (1)")
+    command.add_argument("--placement", default="device", help="device, managed or any (device)")
+    command.add_argument("--enterprise", default="", help="sla, audit, rbac, support, separated by commas")
+    command.add_argument("--own-conversion", action="store_true", help="convert and optimize the weights yourself")
+    command.add_argument("--experimental", action="store_true", help="allow experimental set-ups")
+    command.add_argument("--all-quants", action="store_true", help="every quantization of a model, not the best one")
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _recommend(arguments: argparse.Namespace) -> None:
+    from recommender.engine.recommend import recommend
+    from recommender.present import recommendation_json, recommendation_text
+
+    if arguments.top < 1:
+        raise BadInputError(f"--top must be at least 1, not {arguments.top}.")
+    device = _chosen_device(arguments)
+    with _open_catalog() as catalog:
+        answer = recommend(
+            device,
+            _need(arguments),
+            catalog,
+            calibration=_calibration(device),
+            binding=_binding(),
+            top=arguments.top,
+        )
+    _print(arguments, recommendation_json(answer), recommendation_text(answer))
+
+
+def _need(arguments: argparse.Namespace) -> Need:
+    return Need(
+        task=arguments.task,
+        languages=_listed(arguments.languages),
+        context_tokens=arguments.context,
+        min_decode_tokens_per_s=arguments.min_decode,
+        max_ttft_s=arguments.max_ttft,
+        max_answer_time_s=arguments.max_answer_time,
+        memory_reserve_bytes=arguments.reserve_memory_gib * GIB,
+        disk_reserve_bytes=arguments.reserve_disk_gib * GIB,
+        commercial=arguments.commercial,
+        offline=arguments.offline,
+        platform=arguments.platform,
+        form_factor=arguments.form_factor,
+        accelerator=arguments.accelerator,
+        users=arguments.users,
+        placement=arguments.placement,
+        enterprise=_listed(arguments.enterprise),
+        own_conversion=arguments.own_conversion,
+        experimental=arguments.experimental,
+        priority=arguments.priority,
+        models=_model_list(arguments.models),
+        quantizations=_listed(arguments.quants),
+        runtimes=_listed(arguments.runtimes),
+        all_quantizations=arguments.all_quants,
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _model_list(text: str) -> tuple[str, ...]:
+    path = Path(text)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if text and path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{text} cannot be read: {error}.") from error
+    if lines is None:
+        return _listed(text)
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    from recommender.cli_rows import request_from, requests_from_csv, values_of
+    from recommender.engine.estimate_rows import estimate_one, estimate_rows
+    from recommender.present import answer_json, answer_text
+
+    device = _chosen_device(arguments)
+    calibration = _calibration(device)
+    with _open_catalog() as catalog:
+        if arguments.rows is None:
+            if not arguments.model or not arguments.quant:
+                raise BadInputError("Say which model and quantization: --model and --quant, or --rows FILE.csv.")
+            answer = estimate_one(request_from(values_of(arguments), device), catalog, _binding(), calibration)
+            _print(arguments, answer_json(answer), answer_text(answer))
+            return 0
+        requests = requests_from_csv(arguments.rows, device, _device_by_name)
+        good = [request for request in requests if not isinstance(request, RecommenderError)]
+        answered = iter(estimate_rows(good, catalog, _binding(), calibration))
+        rows = [request if isinstance(request, RecommenderError) else next(answered) for request in requests]
+    values = [{"error": str(row)} if isinstance(row, RecommenderError) else answer_json(row) for row in rows]
+    texts = [f"error: {row}" if isinstance(row, RecommenderError) else answer_text(row) for row in rows]
+    _print(arguments, values, "\n".join(texts))
+    return 0
+
+
+def _device(arguments: argparse.Namespace) -> None:
+    from recommender.device import memory_budget, to_json
+    from recommender.engine.words import size
+
+    device = _chosen_device(arguments)
+    if arguments.probe:
+        from recommender.device.probe import measure_bandwidth
+
+        device = _with(device, bandwidth_gb_s=measure_bandwidth() / 1e9)
+    budget = memory_budget(device)
+    lines = [f"{device.name} ({device.os}, {device.arch})"]
+    for name in ("cpu_model", "physical_cores", "usable_threads", "isa", "npu_name"):
+        if value := getattr(device, name):
+            lines.append(f"  {name.replace('_', ' ')}: {', '.join(value) if isinstance(value, tuple) else value}")
+    for name in ("ram_bytes", "ram_free_bytes", "disk_free_bytes"):
+        value = getattr(device, name)
+        lines.append(f"  {name.replace('_', ' ').replace(' bytes', '')}: {'unknown' if value is None else size(value)}")
+    bandwidth = device.bandwidth_bytes_per_s
+    lines.append(f"  memory bandwidth: {'unknown' if bandwidth is None else f'{bandwidth / 1e9:.0f} GB/s'}")
+    lines += [f"  GPU: {gpu.name}, {size(gpu.memory_bytes or 0)}" for gpu in device.gpus]
+    lines += [f"  {reason}" for reason in budget.reasons]
+    _print(arguments, json.loads(to_json(device)), "\n".join(lines))
+
+
+def _devices(arguments: argparse.Namespace) -> None:
+    from recommender.device import presets, search
+
+    found = search(arguments.search) if arguments.search else presets()
+    rows = [{"id": preset.id, "name": preset.name, "kind": preset.kind} for preset in found]
+    _print(arguments, rows, "\n".join(f"{row['id']:36s} {row['name']}" for row in rows) or "No preset has these words.")
+
+
+def _catalog(arguments: argparse.Namespace) -> None:
+    if arguments.action == "build":
+        from recommender.catalog.build import build
+
+        report = build(paths.catalog_dir(), paths.catalog_database())
+        from recommender.present import jsonable
+
+        _print(arguments, jsonable(report), str(report))
+        return
+    from recommender.catalog.queries import runtimes
+
+    with _open_catalog() as catalog:
+        if arguments.action == "info":
+            counts = {
+                name: catalog.count(name) for name in ("models", "variants", "candidates", "benchmarks", "devices")
+            }
+            rows: Any = {"date": catalog.date, "path": str(catalog.path or "in memory"), **counts}
+            text = "\n".join(f"{name}: {value}" for name, value in rows.items())
+        elif arguments.action == "models":
+            rows = [{"id": row.model_id, "name": row.name, "tier": row.tier} for row in catalog.models()]
+            text = "\n".join(row["id"] for row in rows)
+        elif arguments.action == "tasks":
+            rows = [{"id": task.id, "name": task.name} for task in catalog.tasks()]
+            text = "\n".join(f"{row['id']:16s} {row['name']}" for row in rows)
+        elif arguments.action == "runtimes":
+            rows = [{"id": row.id, "name": row.name} for row in runtimes(catalog)]
+            text = "\n".join(f"{row['id']:20s} {row['name']}" for row in rows)
+        else:
+            rows = list(catalog.quantizations())
+            text = "\n".join(rows)
+    _print(arguments, rows, text)
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    from recommender.cli_measure import measure_command
+
+    device = _chosen_device(arguments)
+    value, text = measure_command(arguments, device)
+    _print(arguments, value, text)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from recommender.server import serve
+
+    serve(arguments.host, arguments.port)
+
+
+def _paths(arguments: argparse.Namespace) -> None:
+    places = {name: str(path) for name, path in paths.all_paths().items()}
+    text = "\n".join(f"{name:22s} {path}" for name, path in places.items())
+    _print(arguments, places, f"{text}\n{paths.HOME_VARIABLE} moves everything but the first.")
+
+
+# ── shared ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _print(arguments: argparse.Namespace, value: Any, text: str) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False) if arguments.json else text)
+
+
+def _open_catalog() -> Catalog:
+    from recommender.catalog.store import open_catalog
+
+    catalog = open_catalog()
+    for note in catalog.notes:
+        print(f"recommender: {note}", file=sys.stderr)
+    return catalog
+
+
+def _device_by_name(name: str) -> Device:
+    from recommender.device import detect, from_json, preset
+
+    if name == "auto":
+        return detect()
+    if name.endswith(".json"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInputError(f"{name} cannot be read: {error}.") from error
+        return from_json(text)
+    return preset(name)
+
+
+def _chosen_device(arguments: argparse.Namespace) -> Device:
+    return _with(
+        _device_by_name(arguments.device),
+        ram_gib=arguments.ram_gib,
+        free_ram_gib=arguments.free_ram_gib,
+        vram_gib=arguments.vram_gib,
+        bandwidth_gb_s=arguments.bandwidth_gb_s,
+    )
+
+
+def _with(device: Device, **changes: float | None) -> Device:
+    from recommender.device import with_overrides
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    return with_overrides(device, **given) if given else device
+
+
+def _binding() -> str:
+    from recommender.runner.bindings import available_bindings
+
+    found = available_bindings()
+    return found[0].id if found else "xllamacpp"
+
+
+def _calibration(device: Device) -> Any:
+    from recommender.catalog.measurements import calibration_for
+
+    return calibration_for(device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
