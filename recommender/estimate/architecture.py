@@ -318,8 +318,10 @@ def _feature_table() -> dict[str, Features]:
 
 
 def _features_from(row: Mapping[str, str]) -> Features:
-    flags = {key: row[key] == "yes" for key in ("norm_bias", "qkv_bias", "out_bias", "ffn_bias", "expert_bias")}
-    texts = {
+    flags: dict[str, Any] = {
+        key: row[key] == "yes" for key in ("norm_bias", "qkv_bias", "out_bias", "ffn_bias", "expert_bias")
+    }
+    texts: dict[str, Any] = {
         key: row[key]
         for key in (
             "architecture", "mixer", "recurrent", "qk_norm", "qkv", "ffn", "experts", "router_bias",

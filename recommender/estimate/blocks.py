@@ -171,7 +171,7 @@ def _mamba2(arch: Architecture) -> Iterator[Part]:
 
 
 def _gated_delta(arch: Architecture) -> Iterator[Part]:
-    """Qwen 3.5's linear attention: keys of ``ssm_groups`` heads, values of ``ssm_heads`` heads, all ``ssm_state`` wide."""
+    """Gated delta-net: ``ssm_groups`` key heads and ``ssm_heads`` value heads, all ``ssm_state`` wide."""
     keys, values = arch.ssm_groups * arch.ssm_state, arch.ssm_heads * arch.ssm_state
     yield "attn_qkv.weight", (arch.n_embd, 2 * keys + values)
     yield "attn_gate.weight", (arch.n_embd, values)

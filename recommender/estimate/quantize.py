@@ -29,6 +29,7 @@ KINDS = (
     "other", "output", "token_embd", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output",
     "ffn_up", "ffn_gate", "ffn_down",
 )  # fmt: skip
+VALUE_PARTS = ("attn_v", "attn_qkv", "attn_kv_b")
 # Tensors that conversion keeps in F32 though they have two dimensions, and those that quantization leaves alone.
 _FULL_NAMES = ("ffn_gate_inp", "ssm_conv1d", "shortconv.conv", "altup_correct_coef", "altup_predict_coef")
 _HALF_NAMES = ("altup", "laurel", "per_layer_model_proj")
@@ -120,9 +121,7 @@ def tensor_table(tensors: Sequence[Tensor], n_layer: int, head_groups: int, n_ex
         counter.append(seen)
         if policy == RULE:
             counts[kind] = seen + 1
-    values = sum(
-        KINDS[kind] in ("attn_v", "attn_qkv") or ".attn_kv_b." in t.name for kind, t in zip(kinds, ordered, strict=True)
-    )
+    values = sum(any(f"{part}.weight" in tensor.name for part in VALUE_PARTS) for tensor in ordered)
     return TensorTable(
         names=tuple(tensor.name for tensor in ordered),
         row_length=np.array([tensor.shape[0] for tensor in ordered], dtype=np.int64),
@@ -173,6 +172,7 @@ def type_names() -> tuple[str, ...]:
     return tuple(block_types())
 
 
+Mask = NDArray[np.bool_]
 _PLAIN = ("F32", "F16", "BF16")
 
 
@@ -244,31 +244,31 @@ def _applies(when: str, table: TensorTable, imatrix: bool) -> bool:
     }[when]
 
 
-def _of_kind(kind: str, table: TensorTable, tied: bool) -> NDArray[np.bool_]:
+def _of_kind(kind: str, table: TensorTable, tied: bool) -> Mask:
     if kind == "experts":
         return table.is_expert
     if kind == "output":
-        return (table.kind == KINDS.index("output")) | ((table.kind == KINDS.index("token_embd")) & tied)
+        return np.asarray((table.kind == KINDS.index("output")) | ((table.kind == KINDS.index("token_embd")) & tied))
     if kind == "token_embd":
-        return (table.kind == KINDS.index("token_embd")) & (not tied)
-    return table.kind == KINDS.index(kind)
+        return np.asarray((table.kind == KINDS.index("token_embd")) & (not tied))
+    return np.asarray(table.kind == KINDS.index(kind))
 
 
-def _in_layers(layers: str, table: TensorTable) -> NDArray[np.bool_]:
+def _in_layers(layers: str, table: TensorTable) -> Mask:
     values = np.isin(table.kind, (KINDS.index("attn_v"), KINDS.index("attn_qkv")))
     i, n = table.index, np.where(values, table.n_values, table.n_layer)
     if layers == "all":
         return np.ones(len(i), dtype=np.bool_)
     if layers.startswith("first:"):
-        return i < int(layers.removeprefix("first:"))
+        return np.asarray(i < int(layers.removeprefix("first:")))
     if layers == "first_eighth":
-        return i < n // 8
+        return np.asarray(i < n // 8)
     if layers == "first_sixteenth":
-        return i < n // 16
+        return np.asarray(i < n // 16)
     if layers == "middle":
-        return (i >= n // 8) & (i < 7 * n // 8)
+        return np.asarray((i >= n // 8) & (i < 7 * n // 8))
     # "more_bits": the first and last eighth and every third layer between
-    return (i < n // 8) | (i >= 7 * n // 8) | ((i - n // 8) % 3 == 2)
+    return np.asarray((i < n // 8) | (i >= 7 * n // 8) | ((i - n // 8) % 3 == 2))
 
 
 def _order(tensor: Tensor) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.errors import BadInputError
 from recommender.estimate import gguf_header
@@ -23,7 +24,18 @@ from recommender.estimate.quantize import (
 )
 from recommender.types import Layout
 
-__all__ = ["Tensor", "kv_shape", "layout", "live_width", "parameters", "rough_layout", "table", "tensors"]
+__all__ = [
+    "Tensor",
+    "file_types",
+    "kv_shape",
+    "layout",
+    "live_width",
+    "parameters",
+    "rough_bits",
+    "rough_layout",
+    "table",
+    "tensors",
+]
 
 ALIGNMENT = 32  # GGUF's default: each tensor starts at a multiple of it
 # Types whose tensors llama.cpp copies into a layout of its own at load (ggml-cpu/repack.cpp), with the rows they need.
@@ -156,7 +168,9 @@ def _rough_bits() -> dict[str, float]:
     return bits
 
 
-def _repacked(columns: TensorTable, types: np.ndarray, sizes: np.ndarray, wanted: dict[str, int], tied: bool) -> float:
+def _repacked(
+    columns: TensorTable, types: NDArray[np.int64], sizes: NDArray[np.int64], wanted: dict[str, int], tied: bool
+) -> float:
     """Bytes of the weight matrices that a CPU build copies into its own layout at load."""
     names = type_names()
     rows_of = np.array([wanted.get(name, 0) for name in names])[types]
@@ -164,6 +178,3 @@ def _repacked(columns: TensorTable, types: np.ndarray, sizes: np.ndarray, wanted
     embedding = columns.kind == KINDS.index("token_embd")
     head = np.array([tied and name == "token_embd.weight" for name in columns.names])
     return float(sizes[fits & (~embedding | head)].sum())
-
-
-__all__ += ["file_types", "rough_bits"]
