@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from recommender.errors import RecommenderError, RunError
-from recommender.runner import child, protocol
+from recommender.runner import child, hub, protocol
 from recommender.runner.protocol import Event, RunRequest, State
 from recommender.types import Measurement, Memory
 
@@ -32,7 +32,8 @@ _STATE_OF: dict[type, State] = {
 class Job:
     """One run, as any thread may look at it. Everything but ``cancel`` only reads."""
 
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(self, request: RunRequest, on_event: Callable[[Event], None] | None = None) -> None:
+        self._on_event = on_event
         self.id = uuid.uuid4().hex[:12]
         self.request = request
         self.submitted_at = time.time()
@@ -124,6 +125,11 @@ class Job:
     # ── used by the manager's thread ─────────────────────────────────────────────────────────────────────────
 
     def _add(self, event: Event) -> None:
+        self._keep(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _keep(self, event: Event) -> None:
         with self._lock:
             if isinstance(event, protocol.Text):
                 self._text.append(event.piece)
@@ -188,15 +194,15 @@ class RunManager:
         self._closed = False
         atexit.register(self.close)
 
-    def submit(self, request: RunRequest) -> Job:
-        """Queue a run.
+    def submit(self, request: RunRequest, on_event: Callable[[Event], None] | None = None) -> Job:
+        """Queue a run. ``on_event`` is called with every event as it comes, on the manager's own thread.
 
         Raises:
             BadInputError: the request makes no sense.
             RunError: too many are waiting.
         """
         request.check()
-        job = Job(request)
+        job = Job(request, on_event)
         with self._changed:
             if self._closed:
                 raise RunError("The app is shutting down.")
@@ -296,9 +302,11 @@ class RunManager:
             job._end()
 
     def _download(self, job: Job, request: RunRequest) -> RunRequest:
-        from recommender.runner.download import DownloadRequest
-
-        wanted = DownloadRequest(request.repo, request.file, request.revision, request.file_sha256)
+        there = hub.cached(request.repo, request.file)
+        if there is not None:
+            known = hub.known_sha256(there)
+            return dataclasses.replace(request, model_path=str(there), file_sha256=known or request.file_sha256)
+        wanted = hub.DownloadRequest(request.repo, request.file, request.revision, request.file_sha256)
         if not self._play(job, "recommender.runner.download_worker", wanted):
             raise RunError("The download ended without a file. Try it again.")
         ready = job.last(protocol.FileReady)

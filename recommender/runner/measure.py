@@ -17,7 +17,7 @@ def measure(request: RunRequest, on_event: Callable[[Event], None] | None = None
 
     Args:
         request: what to run; ``repeats`` must be at least 1.
-        on_event: called with each event in order, but for text. An interrupt (Ctrl-C) ends the run's process.
+        on_event: called with each event, on another thread. An interrupt (Ctrl-C) ends the run's process.
 
     Raises:
         BadInputError: the request makes no sense.
@@ -27,16 +27,9 @@ def measure(request: RunRequest, on_event: Callable[[Event], None] | None = None
     """
     manager = RunManager()
     try:
-        job = manager.submit(request)
-        seen = 0
-        ended = False
-        while not ended:
-            ended = job.wait(_POLL_S)
-            if on_event is not None:
-                events = job.events
-                for event in events[seen:]:
-                    on_event(event)
-                seen = len(events)
+        job = manager.submit(request, on_event)
+        while not job.wait(_POLL_S):  # in short waits, so that Ctrl-C comes through on every system
+            pass
     finally:
         manager.close()
     if job.exception is not None:
