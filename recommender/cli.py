@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add("serve", _serve, "start the app")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     command.add_argument("--port", type=int, default=8501, help="port (8501)")
+    command.add_argument("--no-browser", action="store_true", help="do not open the page")
 
     add("paths", _paths, "where databases and downloads live")
     return parser
@@ -310,9 +311,12 @@ def _measure(arguments: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from recommender.server import serve
+    from recommender.server import has_screen, serve
 
-    serve(arguments.host, arguments.port)
+    if not 1 <= arguments.port <= 65535:
+        raise BadInputError(f"--port must be 1 to 65535, not {arguments.port}.")
+    print(f"Rightsize: http://{arguments.host}:{arguments.port} (Ctrl-C stops it)", flush=True)
+    serve(arguments.host, arguments.port, browser=has_screen() and not arguments.no_browser)
 
 
 def _paths(arguments: argparse.Namespace) -> None:

@@ -146,7 +146,8 @@ def answer_text(answer: EstimateAnswer) -> str:
     if memory is not None:
         lines.append(
             f"  memory   {size(memory.total_bytes)}: weights {size(memory.weights_bytes)}, KV cache "
-            f"{size(memory.kv_cache_bytes)}, compute {size(memory.compute_bytes)}, overhead {size(memory.overhead_bytes)}"
+            f"{size(memory.kv_cache_bytes)}, compute {size(memory.compute_bytes)}, "
+            f"overhead {size(memory.overhead_bytes)}"
         )
     for name, figure in (("prefill", estimate.prefill_tokens_per_s), ("decode", estimate.decode_tokens_per_s)):
         lines.append(f"  {name:8s} {_ranged(figure, rate)}")

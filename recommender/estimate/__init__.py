@@ -52,7 +52,7 @@ def estimate_columns(
     decode = speed.decode(variants, settings, needed, device, depth)
     prefill = speed.prefill(variants, settings, needed, device, prompt_tokens)
     if calibration is not None:
-        decode = calibration.decode(decode, variants)
-        prefill = calibration.prefill(prefill, variants)
+        decode = calibration.decode(decode, variants, needed.gpu_layers)
+        prefill = calibration.prefill(prefill, variants, needed.gpu_layers)
     ttft, answer_time = speed.latency(prefill, decode, prompt_tokens, gen_tokens)
     return Estimates(needed, decode, prefill, ttft, answer_time, speed.load_time(variants, needed, device))

@@ -1,0 +1,80 @@
+"""The app over HTTP: ``app.py`` behind Streamlit's own server, with a health route beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import tomllib
+import urllib.request
+import webbrowser
+from collections.abc import Mapping
+from typing import Any
+
+from recommender import paths
+
+_READY_TRIES, _READY_PAUSE_S = 60, 0.5
+
+
+def serve(host: str, port: int, browser: bool = False) -> None:
+    """Serve the app until it is stopped. The shipped ``.streamlit/config.toml`` holds unless the environment differs.
+
+    Args:
+        host: address to listen on, such as "127.0.0.1".
+        port: TCP port.
+        browser: open the page in the person's browser once the server answers.
+    """
+    import streamlit as st
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    async def health(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    if browser:
+        threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
+    app = st.App(str(paths.bundled("app.py")), routes=[Route("/api/health", health)])
+    app.run(config={**shipped_config(), "server.address": host, "server.port": port})
+
+
+def _open_when_ready(address: str) -> None:
+    """Wait until the server answers, at most half a minute, then open the page."""
+    for _ in range(_READY_TRIES):
+        try:
+            with urllib.request.urlopen(f"{address}/api/health", timeout=2):
+                break
+        except OSError:
+            time.sleep(_READY_PAUSE_S)
+    else:
+        return
+    webbrowser.open(address)
+
+
+def has_screen() -> bool:
+    """Whether a browser window could open here. Without a screen Python would start a text browser in the terminal."""
+    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
+
+
+def shipped_config() -> dict[str, Any]:
+    """``.streamlit/config.toml`` as dotted options, less those that an environment variable sets."""
+    with (paths.bundled(".streamlit") / "config.toml").open("rb") as file:
+        options = _dotted(tomllib.load(file))
+    return {name: value for name, value in options.items() if _variable(name) not in os.environ}
+
+
+def _dotted(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            options.update(_dotted(value, f"{prefix}{name}."))
+        else:
+            options[prefix + name] = value
+    return options
+
+
+def _variable(option: str) -> str:
+    """The environment variable of an option: "server.maxUploadSize" is STREAMLIT_SERVER_MAX_UPLOAD_SIZE."""
+    words = "".join(f"_{char}" if char.isupper() else char for char in option.replace(".", "_"))
+    return f"STREAMLIT_{words.upper()}"

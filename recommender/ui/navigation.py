@@ -1,0 +1,28 @@
+"""The pages by name. ``page`` gives one to link or switch to."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_PAGES = {
+    "find": ("Find", ":material/search:", "The model, quantization and runtime for your machine and your need."),
+    "try_it": ("Try", ":material/play_circle:", "Run a model here and see predicted beside measured."),
+    "history": ("History", ":material/history:", "Every run measured on this computer."),
+    "method": ("Method", ":material/menu_book:", "Where each number comes from, and how far it can be trusted."),
+}
+
+
+@cache
+def page(name: str) -> Any:
+    """The page called ``name``, as ``st.navigation`` and ``st.switch_page`` take it."""
+    title, icon, what = _PAGES[name]
+    path = Path(__file__).parent / "pages" / f"{name}.py"
+    return st.Page(path, title=title, icon=icon, help=what, default=name == "find", url_path=name.replace("_", "-"))
+
+
+def pages() -> list[Any]:
+    return [page(name) for name in _PAGES]

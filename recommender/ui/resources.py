@@ -1,0 +1,85 @@
+"""What all sessions share: the catalog, the runs, the measurements and what this machine is."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from recommender.catalog.measurements import MeasurementStore
+from recommender.catalog.store import Catalog, open_catalog
+from recommender.device import detect, device_key
+from recommender.errors import RecommenderError
+from recommender.estimate.calibrate import Calibration, calibration
+from recommender.runner.bindings import Binding, available_bindings
+from recommender.runner.jobs import RunManager
+from recommender.types import Device, Measurement
+
+# Free memory changes as programs come and go; detecting anew on every click would be slow and make figures jump.
+_DEVICE_SECONDS = 60
+
+
+@st.cache_resource(show_spinner="Building the catalog …")
+def catalog() -> Catalog:
+    return open_catalog()
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> MeasurementStore:
+    return MeasurementStore()
+
+
+@st.cache_resource(show_spinner=False)
+def _unsaved() -> list[str]:
+    """Why finished measurements could not be written, newest last."""
+    return []
+
+
+@st.cache_resource(show_spinner=False)
+def runs() -> RunManager:
+    """The queue of runs; a finished measurement is stored whether or not somebody still looks at it."""
+    keep, problems = store(), _unsaved()
+
+    def save(measurement: Measurement) -> None:
+        try:
+            keep.add(measurement)
+        except RecommenderError as error:
+            problems.append(str(error))
+
+    return RunManager(on_measurement=save)
+
+
+def storing_problem() -> str:
+    """Why the newest measurement could not be written; "" when it was."""
+    problems = _unsaved()
+    return problems[-1] if problems else ""
+
+
+@st.cache_data(ttl=_DEVICE_SECONDS, show_spinner=False)
+def this_device() -> Device:
+    return detect()
+
+
+def measurements() -> tuple[Measurement, ...]:
+    """Everything measured here, newest first; empty when the database cannot be read just now."""
+    try:
+        return tuple(store().all())
+    except RecommenderError as error:
+        st.warning(str(error))
+        return ()
+
+
+def calibration_of(device: Device) -> Calibration | None:
+    """What was measured on this hardware, as a correction of the estimates."""
+    key = device_key(device)
+    own = [measurement for measurement in measurements() if measurement.device_key == key]
+    return calibration(own, key) if own else None
+
+
+@st.cache_resource(show_spinner=False)
+def bindings() -> tuple[Binding, ...]:
+    return available_bindings()
+
+
+def binding_id() -> str:
+    """The binding whose memory is predicted: the one that would run here."""
+    found = bindings()
+    return found[0].id if found else "xllamacpp"
