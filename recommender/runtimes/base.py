@@ -1,0 +1,226 @@
+"""What a runtime is to the rest of the product, and what all runtimes have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from recommender.errors import BadInputError
+from recommender.runtimes import platforms, shell, tables
+from recommender.types import Device, Pick, Settings
+
+
+class _CatalogModel(Protocol):
+    """What ``RuntimeModel.of`` reads of a model's row."""
+
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def mlx_repo(self) -> str: ...
+    @property
+    def onnx_foundry_local_alias(self) -> str: ...
+    @property
+    def azure_catalog_id(self) -> str: ...
+
+
+class _CatalogVariant(Protocol):
+    """What ``RuntimeModel.of`` reads of a variant's row."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def repo(self) -> str: ...
+    @property
+    def file(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class RuntimeModel:
+    """The names under which one model can be fetched. Empty means the catalog knows none; none is made up.
+
+    ``repo`` and ``file`` are where this quantization is published; with a ``file`` but no ``repo`` the file lies on
+    this machine. ``base_repo`` has the original weights on Hugging Face.
+    """
+
+    model_id: str
+    format: str  # gguf, mlx, onnx, safetensors, mlc, litert or managed
+    repo: str = ""
+    file: str = ""
+    base_repo: str = ""
+    mlx_repo: str = ""
+    foundry_alias: str = ""
+    azure_id: str = ""
+
+    @classmethod
+    def of(cls, model: _CatalogModel, variant: _CatalogVariant) -> RuntimeModel:
+        """From a row of the catalog's models and one of its variants."""
+        return cls(
+            model_id=model.model_id,
+            format=variant.format,
+            repo=variant.repo or "",
+            file=variant.file or "",
+            base_repo=model.model_id,
+            mlx_repo=model.mlx_repo or "",
+            foundry_alias=model.onnx_foundry_local_alias or "",
+            azure_id=model.azure_catalog_id or "",
+        )
+
+    @property
+    def local_name(self) -> str:
+        """A folder name for what is made of this model here."""
+        return shell.name(self.base_repo.rpartition("/")[2] or self.model_id.rpartition("/")[2])
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """A program or service that runs models.
+
+    A runtime is one object, made once and registered with ``recommender.runtimes.register``; the built-in ones are
+    registered the same way. It holds no state about a device or a model, so every method may be called from several
+    threads. ``id`` is a key of ``catalog/runtimes.csv``; where it runs and what it takes stands in
+    ``catalog/runtime_platforms.csv``, ``runtime_formats.csv`` and ``runtime_architectures.csv``.
+
+    Reasons are sentences for a person, with the numbers in them and without a full stop; "" means "nothing against
+    it". What is unknown about a device never counts against a runtime; what is unknown about a runtime does.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def device_reason(self, device: Device, experimental: bool = False) -> str:
+        """Why it does not run on this machine, or "". Experimental ports count only when ``experimental`` is set."""
+        ...
+
+    def accelerators_for(self, device: Device, experimental: bool = False) -> tuple[str, ...]:
+        """What it can compute on there, best first: cpu, cuda, rocm, metal, vulkan, npu, webgpu or managed."""
+        ...
+
+    def accelerator_for(self, device: Device, experimental: bool = False) -> str:
+        """What it would compute on there; "" where it does not run."""
+        ...
+
+    def quantization_reason(self, format: str, quantization: str, device: Device | None = None) -> str:
+        """Why it does not take this quantization (on this machine), or ""."""
+        ...
+
+    def architecture_reason(self, architecture: str) -> str:
+        """Why it cannot load models of this architecture, or ""."""
+        ...
+
+    def model_reason(self, model: RuntimeModel, quantization: str) -> str:
+        """Why it cannot get this model, or "": a runtime with a catalog of its own has no other models."""
+        ...
+
+    def command(self, pick: Pick, model: RuntimeModel, accelerator: str = "") -> str:
+        """The short POSIX shell command that runs a pick with its own numbers.
+
+        Every name in it is one the catalog has a source for. ``accelerator`` is one of ``accelerators_for``; without
+        it the command goes by the pick's GPU layers.
+
+        Raises:
+            BadInputError: a name has characters that a command must not carry, or the model cannot be had for
+                this runtime (``model_reason`` says so beforehand).
+        """
+        ...
+
+    def install_hint(self, os: str) -> str:
+        """How to install it on "linux", "windows", "macos", "android" or "ios"; "" where it cannot be."""
+        ...
+
+    def can_try_here(self) -> bool:
+        """Whether this product could run a model with it on this machine now. Cheap; opens no connection."""
+        ...
+
+
+class TableRuntime:
+    """A runtime whose facts are the catalog's tables; the modules beside this one add the command."""
+
+    id: str
+    #: It runs only what its makers publish, so a model without a row in ``runtime_models.csv`` cannot be had.
+    published_only = False
+
+    @property
+    def _cells(self) -> tables.Cells:
+        return tables.runtime_rows()[self.id]
+
+    @property
+    def name(self) -> str:
+        return self._cells["runtime"]
+
+    @property
+    def managed(self) -> bool:
+        return self._cells["managed"] == "yes"
+
+    def device_reason(self, device: Device, experimental: bool = False) -> str:
+        return platforms.reason(self.name, tables.platforms(self.id), device, experimental)
+
+    def accelerators_for(self, device: Device, experimental: bool = False) -> tuple[str, ...]:
+        found = platforms.accelerators(tables.platforms(self.id), device, experimental)
+        return ("managed",) if found and self.managed else found
+
+    def accelerator_for(self, device: Device, experimental: bool = False) -> str:
+        found = self.accelerators_for(device, experimental)
+        return found[0] if found else ""
+
+    def quantization_reason(self, format: str, quantization: str, device: Device | None = None) -> str:
+        row = tables.format_row(self.id, format, quantization)
+        what = quantization or format
+        if row is None:
+            known = ", ".join(tables.formats(self.id))
+            return f"{self.name} is not known to take {what} in {format}; it takes {known}"
+        if row.support == "no":
+            return f"{self.name} does not take {what}: {row.note}"
+        if device is None:
+            return ""
+        usable = self.accelerators_for(device, experimental=True)
+        if row.accelerators and not set(row.accelerators) & set(usable):
+            return f"{self.name} runs {what} on {platforms.listing(row.accelerators)}, which this device lacks"
+        return platforms.capability_reason(f"{self.name} with {what}", row.min_compute_capability, device)
+
+    def architecture_reason(self, architecture: str) -> str:
+        support, note = tables.architecture_support(self.id, architecture)
+        if support == "no":
+            return f"{self.name} cannot load the architecture {architecture}: {note}"
+        if not support:
+            return f"{self.name} is not known to load the architecture {architecture or 'of this model'}"
+        return ""
+
+    def model_reason(self, model: RuntimeModel, quantization: str) -> str:
+        if self.published_only and not tables.published(self.id, model.model_id, model.format, quantization):
+            return f"{self.name} has no published build of {model.model_id} in {quantization}"
+        return ""
+
+    def install_hint(self, os: str) -> str:
+        return self._cells.get(f"install_{os}", "")
+
+    def can_try_here(self) -> bool:
+        return False
+
+    def refuse(self, model: RuntimeModel, quantization: str) -> None:
+        """Raise BadInputError when the model cannot be had for this runtime."""
+        reason = self.model_reason(model, quantization)
+        if reason:
+            raise BadInputError(f"{reason}: choose another runtime or quantization.")
+
+
+def settings_of(pick: Pick) -> Settings:
+    """The settings of a pick that runs on a device.
+
+    Raises:
+        BadInputError: the pick is managed and has none.
+    """
+    if pick.settings is None:
+        raise BadInputError(f"{pick.name} on {pick.runtime} has no settings: it is a managed service.")
+    return pick.settings
+
+
+def quantization_of(pick: Pick) -> str:
+    """A pick's quantization as a command may name it.
+
+    Raises:
+        BadInputError: it has none, or it has characters that a command must not carry.
+    """
+    return shell.name(pick.quantization or "")

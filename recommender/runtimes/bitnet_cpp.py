@@ -1,0 +1,36 @@
+"""bitnet.cpp: 1.58-bit models on CPUs. Flags as in setup_env.py and run_inference.py of microsoft/BitNet."""
+
+from __future__ import annotations
+
+from recommender.runtimes import shell
+from recommender.runtimes.base import RuntimeModel, TableRuntime, quantization_of, settings_of
+from recommender.types import Pick
+
+
+class BitnetCpp(TableRuntime):
+    id = "bitnet.cpp"
+
+    def command(self, pick: Pick, model: RuntimeModel, accelerator: str = "") -> str:
+        quantization = quantization_of(pick)
+        self.refuse(model, quantization)
+        settings = settings_of(pick)
+        # setup_env.py generates kernels by the folder's name, which must be that of the original model.
+        folder = f"models/{shell.repository(model.repo).rpartition('/')[2].removesuffix('-gguf')}"
+        file = f"{folder}/{shell.file_name(model.file)}"
+        return shell.steps(
+            f"hf download {shell.repository(model.repo)} --local-dir {folder}",
+            f"python setup_env.py -md {folder} -q {quantization.lower()}",
+            shell.join(
+                f'python run_inference.py -m {file} -p "You are a helpful assistant" -cnv',
+                f"-c {settings.context_tokens}",
+                f"-t {settings.threads}" if settings.threads > 0 else "",
+            ),
+        )
+
+    def model_reason(self, model: RuntimeModel, quantization: str) -> str:
+        if not (model.repo and model.file):
+            return f"No published {quantization or 'ternary'} file of {model.model_id} is in the catalog"
+        return ""
+
+
+RUNTIME = BitnetCpp()
