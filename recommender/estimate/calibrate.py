@@ -1,0 +1,241 @@
+"""Measurements on this hardware move the estimates for everything else on it.
+
+The log ratio of a measured to an estimated speed is taken as the sum of what the machine does to every model on one
+backend, what is peculiar to one model and quantization, and the run's own noise. Machine and model terms have the
+spreads that the fit found on devices left out of it (``catalog/speed_spreads.csv``), so the best guess for each is a
+precision-weighted mean that starts at 1 and gives way as runs come in. Decode and prefill are kept apart.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from recommender import paths
+from recommender.estimate.speed_tables import speed_tables
+from recommender.types import Floats, Measurement, RangeColumns, Texts, VariantColumns
+
+__all__ = ["Calibration", "Spread", "calibration"]
+
+PHASES = ("decode", "prefill")
+# A run further than this many standard deviations from what is expected counts as if it were at this distance.
+CLIP = 2.5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations of log speed around the fit: between machines, and between models on one machine."""
+
+    between_devices: float
+    within_device: float
+
+
+@dataclass(frozen=True)
+class Term:
+    """A log factor: best guess and variance."""
+
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was learned on one machine. Without measurements every method returns what it was given."""
+
+    device_key: str
+    count: int  # runs that counted: noisy ones and those without a prediction do not
+    machine: Mapping[tuple[str, str], Term]  # (phase, backend) → factor of the machine
+    models: Mapping[tuple[str, str, str, str], Term]  # (phase, backend, model_id, quantization) → factor on top
+    spreads: Mapping[tuple[str, str], Spread]  # (phase, backend) → the fit's spreads
+
+    @property
+    def applies(self) -> bool:
+        return self.count > 0
+
+    def decode(self, speed: RangeColumns, variants: VariantColumns, gpu_layers: Floats | None = None) -> RangeColumns:
+        """Decode speeds corrected, shape (n,). ``gpu_layers`` per row tells CPU from GPU; without it the side measured
+        most often is assumed."""
+        return self._correct("decode", speed, variants, gpu_layers)
+
+    def prefill(self, speed: RangeColumns, variants: VariantColumns, gpu_layers: Floats | None = None) -> RangeColumns:
+        """Prefill speeds corrected, as ``decode``."""
+        return self._correct("prefill", speed, variants, gpu_layers)
+
+    def factor(self, phase: str, backend: str) -> float:
+        """What this machine's speed is multiplied by for a model that was never run on it; 1 without measurements."""
+        term = self.machine.get((phase, backend))
+        return math.exp(term.mean) if term else 1.0
+
+    def _correct(
+        self, phase: str, speed: RangeColumns, variants: VariantColumns, gpu_layers: Floats | None
+    ) -> RangeColumns:
+        backends = self._backends(phase, variants.runtime, gpu_layers)
+        shift, shrink = np.zeros(len(variants)), np.ones(len(variants))
+        for (term_phase, backend), term in self.machine.items():
+            if term_phase != phase:
+                continue
+            spread = self.spreads[(phase, backend)]
+            prior = spread.between_devices**2 + spread.within_device**2
+            here = backends == backend
+            shift[here] = term.mean
+            shrink[here] = math.sqrt((term.variance + spread.within_device**2) / prior)
+            for key, own in self.models.items():
+                if key[:2] != (phase, backend):
+                    continue
+                same = here & (variants.model_id == key[2]) & (variants.quantization == key[3])
+                shift[same] = term.mean + own.mean
+                shrink[same] = math.sqrt((term.variance + own.variance) / prior)
+        value = speed.value * np.exp(shift)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low = value * (speed.low / speed.value) ** shrink
+            high = value * (speed.high / speed.value) ** shrink
+        return RangeColumns(value=value, low=low, high=high)
+
+    def _backends(self, phase: str, runtimes: Texts, gpu_layers: Floats | None) -> Texts:
+        names, inverse = np.unique(np.asarray(runtimes, dtype=str), return_inverse=True)
+        engines = np.array([_engine(str(name)) for name in names], dtype=object)[inverse]
+        if gpu_layers is None:
+            measured = [backend for term_phase, backend in self.machine if term_phase == phase]
+            usual = "gpu" if any(backend.endswith("gpu") for backend in measured) else "cpu"
+            sides = np.full(len(runtimes), usual, dtype=object)
+        else:
+            sides = np.where(np.nan_to_num(gpu_layers) != 0, "gpu", "cpu").astype(object)
+        return np.asarray(engines + "-" + sides)
+
+
+def calibration(
+    measurements: Sequence[Measurement],
+    device_key: str,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+) -> Calibration:
+    """Learn from the runs whose ``device_key`` is this machine's.
+
+    Args:
+        measurements: finished runs, in any order; noisy ones are ignored.
+        device_key: of the machine whose estimates are to be corrected.
+        priors: measurement id → (decode, prefill) tokens/s as estimated *without* calibration. Where it is missing,
+            the prediction stored with the run is used, which then must have been made without calibration too:
+            a corrected prediction would teach that nothing needs correcting.
+    """
+    runs = [run for run in measurements if run.device_key == device_key and not run.noisy]
+    newest = _newest_builds(runs)
+    machine: dict[tuple[str, str], Term] = {}
+    models: dict[tuple[str, str, str, str], Term] = {}
+    spreads: dict[tuple[str, str], Spread] = {}
+    counted: set[str] = set()
+    for phase in PHASES:
+        groups: dict[str, dict[tuple[str, str], list[Term]]] = {}
+        for run in runs:
+            backend = f"{_engine(run.runtime)}-{'cpu' if run.settings.gpu_layers == 0 else 'gpu'}"
+            spread = spread_of(phase, backend)
+            ratio = _ratio(run, phase, priors)
+            if ratio is None:
+                continue
+            counted.add(run.id)
+            spreads[(phase, backend)] = spread
+            age = newest[run.runtime].index(_build(run))
+            noise = _noise(run, phase) + age * spread.within_device**2
+            groups.setdefault(backend, {}).setdefault((run.model_id, run.quantization), []).append(Term(ratio, noise))
+        for backend, by_model in groups.items():
+            spread = spreads[(phase, backend)]
+            found = {key: _mean(terms) for key, terms in by_model.items()}
+            machine[(phase, backend)] = term = _machine(list(found.values()), spread)
+            for key, seen in found.items():
+                models[(phase, backend, *key)] = _model(seen, term, spread)
+    return Calibration(device_key, len(counted), machine, models, spreads)
+
+
+def spread_of(phase: str, backend: str) -> Spread:
+    """The fit's spreads for a backend such as ``llama.cpp-cpu``, by its side."""
+    return _spreads()[(phase, backend.rsplit("-", 1)[1])]
+
+
+def _machine(seen: Sequence[Term], spread: Spread) -> Term:
+    """Posterior of the machine's factor: prior N(0, between²), each model one observation with its own peculiarity."""
+    prior = spread.between_devices**2
+    expected = math.sqrt(prior + spread.within_device**2)
+    centre = float(np.median([term.mean for term in seen])) if len(seen) > 2 else 0.0
+    precision, weighted = 1 / prior, 0.0
+    for term in seen:
+        weight = 1 / (spread.within_device**2 + term.variance)
+        far = abs(term.mean - centre) / expected
+        if far > CLIP:
+            weight *= CLIP / far
+        precision += weight
+        weighted += weight * term.mean
+    return Term(weighted / precision, 1 / precision)
+
+
+def _model(seen: Term, machine: Term, spread: Spread) -> Term:
+    """What is peculiar to one measured model, given the machine's factor: shrunk by the run's own noise."""
+    share = spread.within_device**2 / (spread.within_device**2 + seen.variance)
+    return Term(share * (seen.mean - machine.mean), share * seen.variance)
+
+
+def _mean(terms: Sequence[Term]) -> Term:
+    weights = [1 / term.variance for term in terms]
+    total = sum(weights)
+    return Term(sum(w * t.mean for w, t in zip(weights, terms, strict=True)) / total, 1 / total)
+
+
+def _ratio(run: Measurement, phase: str, priors: Mapping[str, tuple[float, float]] | None) -> float | None:
+    measured = run.decode_tokens_per_s if phase == "decode" else run.prefill_tokens_per_s
+    stored = run.predicted_decode_tokens_per_s if phase == "decode" else run.predicted_prefill_tokens_per_s
+    predicted = priors[run.id][PHASES.index(phase)] if priors and run.id in priors else stored
+    if not predicted or not measured or not (math.isfinite(predicted) and math.isfinite(measured)):
+        return None
+    return math.log(measured / predicted) if predicted > 0 and measured > 0 else None
+
+
+def _noise(run: Measurement, phase: str) -> float:
+    """Variance of the log of the run's median, from its slowest and fastest repeat.
+
+    The range of n normal values is about √n standard deviations for the few repeats used here (n ≤ 10); with less
+    than two repeats the spread is unknown and the range of a typical pair is assumed.
+    """
+    low, high = (run.decode_low, run.decode_high) if phase == "decode" else (run.prefill_low, run.prefill_high)
+    floor = (SINGLE_RUN_SPREAD / math.sqrt(max(run.repeats, 1))) ** 2
+    if run.repeats < 2 or not (0 < low <= high):
+        return SINGLE_RUN_SPREAD**2
+    deviation = math.log(high / low) / math.sqrt(run.repeats)
+    return max(deviation**2 / run.repeats, floor)
+
+
+# Repeats of one quiet run differ by about this much (log standard deviation); the floor under a run's own noise.
+SINGLE_RUN_SPREAD = 0.05
+
+
+def _build(run: Measurement) -> str:
+    return f"{run.binding} {run.build}"
+
+
+def _newest_builds(runs: Sequence[Measurement]) -> dict[str, list[str]]:
+    """Builds of each runtime, newest first by when they were last measured."""
+    last: dict[str, dict[str, str]] = {}
+    for run in runs:
+        seen = last.setdefault(run.runtime, {})
+        seen[_build(run)] = max(seen.get(_build(run), ""), run.measured_at)
+    return {runtime: sorted(seen, key=lambda b: seen[b], reverse=True) for runtime, seen in last.items()}
+
+
+def _engine(runtime: str) -> str:
+    """The engine a runtime bundles: measured on one, corrected on all that share its kernels."""
+    for accelerator in ("cpu", "cuda", "metal"):
+        backend = speed_tables().backend(runtime, accelerator)
+        if backend and backend.evidence in ("own", "bundled"):
+            return backend.family.rsplit("-", 1)[0]
+    return runtime
+
+
+@lru_cache(maxsize=1)
+def _spreads() -> dict[tuple[str, str], Spread]:
+    with (paths.catalog_dir() / "speed_spreads.csv").open(newline="", encoding="utf-8") as handle:
+        return {
+            (row["phase"], row["side"]): Spread(float(row["between_devices"]), float(row["within_device"]))
+            for row in csv.DictReader(handle)
+        }

@@ -1,0 +1,94 @@
+"""Seconds per token and per prompt from bytes, operations and what the hardware sustains. Pure formulas on columns.
+
+The roofline model (Williams, Waterman and Patterson, 2009): work takes as long as its memory traffic or its
+arithmetic, whichever is slower, plus overheads that do not shrink with faster hardware. Every array has shape (n,);
+the coefficients are fitted by ``scripts/fit_speed.py`` and kept in ``catalog/speed_coefficients.csv``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommender.types import Floats
+
+# The bandwidth at which ``weight_efficiency`` holds as it stands; ``bandwidth_exponent`` bends it to either side.
+REFERENCE_BANDWIDTH = 100e9
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one model asks of the hardware, per token unless named otherwise."""
+
+    weight_bytes: Floats  # read for each new token: active experts only, output head included
+    stored_weight_bytes: Floats  # all layers, every expert: what a long prompt reads
+    kv_bytes: Floats  # cache read for one token at this depth, recurrent state included
+    attention_flops: Floats  # scores and values for one token at this depth
+    decode_flops: Floats  # 2 × active parameters
+    prompt_flops: Floats  # 2 × active parameters without embedding and output head
+    n_layer: Floats
+    moe: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One side of the machine (its CPU or a GPU), as columns."""
+
+    bandwidth_bytes_per_s: Floats
+    flops: Floats  # nominal; for CPUs the number of threads (``compute`` is then FLOP/s per thread)
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Fitted numbers of one backend family on one hardware class, gathered per row."""
+
+    fixed_s: Floats  # per token or per batch: sampling, launch of the graph
+    layer_s: Floats  # per layer: kernel launches, thread barriers
+    weight_efficiency: Floats  # share of the nominal bandwidth that weights stream at
+    bandwidth_exponent: Floats  # wide memories are harder to fill: efficiency × (bandwidth / reference) ^ exponent
+    kv_efficiency: Floats
+    moe_efficiency: Floats  # factor on memory (decode) or arithmetic (prefill) when experts are routed
+    compute: Floats  # share of nominal FLOPS; for CPUs FLOP/s per thread
+    attention: Floats  # the same for attention, relative to ``compute``
+    thread_exponent: Floats  # how arithmetic grows with threads; 1 on GPUs
+
+
+def sustained_bandwidth(hardware: Hardware, c: Coefficients) -> Floats:
+    """Bytes/s that weights stream at. Never falls when nominal bandwidth rises: the exponent stays above −1."""
+    bend = (hardware.bandwidth_bytes_per_s / REFERENCE_BANDWIDTH) ** c.bandwidth_exponent
+    return np.asarray(hardware.bandwidth_bytes_per_s * c.weight_efficiency * bend)
+
+
+def sustained_flops(hardware: Hardware, c: Coefficients) -> Floats:
+    return np.asarray(hardware.flops**c.thread_exponent * c.compute)
+
+
+def decode_seconds(work: Work, hardware: Hardware, c: Coefficients) -> Floats:
+    """Seconds for one new token.
+
+    Reading the weights and multiplying by them overlap in part, so the slower one dominates smoothly (2-norm);
+    the cache and the overheads come on top.
+    """
+    bandwidth = sustained_bandwidth(hardware, c)
+    flops = sustained_flops(hardware, c)
+    reading = work.weight_bytes / (bandwidth * np.where(work.moe, c.moe_efficiency, 1.0))
+    arithmetic = work.decode_flops / flops
+    cache = work.kv_bytes / (hardware.bandwidth_bytes_per_s * c.kv_efficiency)
+    attention = work.attention_flops / (flops * c.attention)
+    return np.asarray(c.fixed_s + c.layer_s * work.n_layer + np.hypot(reading, arithmetic) + cache + attention)
+
+
+def prefill_seconds(
+    work: Work, hardware: Hardware, c: Coefficients, prompt_tokens: Floats, ubatch_tokens: Floats
+) -> Floats:
+    """Seconds to process a prompt of ``prompt_tokens`` in batches of ``ubatch_tokens``.
+
+    ``work.attention_flops`` is for one token at the mean depth of the prompt. Each batch reads all weights once.
+    """
+    batches = np.maximum(prompt_tokens / np.maximum(ubatch_tokens, 1.0), 1.0)
+    flops = sustained_flops(hardware, c)
+    arithmetic = work.prompt_flops * prompt_tokens / (flops * np.where(work.moe, c.moe_efficiency, 1.0))
+    reading = work.stored_weight_bytes * batches / sustained_bandwidth(hardware, c)
+    attention = work.attention_flops * prompt_tokens / (flops * c.attention)
+    return np.asarray(batches * (c.fixed_s + c.layer_s * work.n_layer) + np.hypot(reading, arithmetic) + attention)

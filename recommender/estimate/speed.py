@@ -1,0 +1,177 @@
+"""Decode speed, prefill speed, first-token time, answer time and load time of many candidates at once.
+
+Time per token is a roofline (``roofline.py``) over exact bytes, with coefficients fitted per backend family and
+hardware class (``scripts/fit_speed.py``). Each range holds 80% of measurements on devices the fit had not seen;
+it widens where a runtime has no measurements of its own and where bandwidth or arithmetic is unknown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recommender.estimate.roofline import Hardware, Work, decode_seconds, prefill_seconds
+from recommender.estimate.speed_hardware import device_cpu, device_gpu
+from recommender.estimate.speed_tables import Ints, SpeedTables, speed_tables
+from recommender.types import Device, Floats, MemoryColumns, RangeColumns, SettingsColumns, Texts, VariantColumns
+
+__all__ = ["decode", "latency", "load_time", "prefill"]
+
+# 80% of a normal distribution lies within this many standard deviations.
+Z80 = 1.2816
+# Fewer active than this share of all parameters means routed experts.
+MOE_SHARE = 0.75
+# Bytes per element of cache types; block formats carry a 2-byte scale per 32 values (ggml).
+KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
+KV_BYTES |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
+
+
+def decode(
+    variants: VariantColumns, settings: SettingsColumns, memory: MemoryColumns, device: Device, depth_tokens: Floats
+) -> RangeColumns:
+    """Tokens/s of generation when ``depth_tokens`` (n,) are already in the context.
+
+    Callers estimating an answer pass the prompt plus half the answer. Layers that are not on the GPU
+    (``memory.gpu_layers`` of ``memory.layers_total``) run on the CPU, and the two times add.
+    NaN where the runtime does not run on the device or the model has no known size.
+    """
+    work = decode_work(variants, settings, np.asarray(depth_tokens, float))
+    return _speed(variants, settings, memory, device, work, None)
+
+
+def prefill(
+    variants: VariantColumns, settings: SettingsColumns, memory: MemoryColumns, device: Device, prompt_tokens: Floats
+) -> RangeColumns:
+    """Tokens/s of processing a prompt of ``prompt_tokens`` (n,), as ``decode``."""
+    prompt = np.maximum(np.asarray(prompt_tokens, float), 1.0)
+    work = decode_work(variants, settings, prompt / 2)
+    return _speed(variants, settings, memory, device, work, prompt)
+
+
+def latency(
+    prefill: RangeColumns, decode: RangeColumns, prompt_tokens: Floats, gen_tokens: Floats
+) -> tuple[RangeColumns, RangeColumns]:
+    """(ttft_s, answer_time_s): the first token comes after the prompt and one decode step.
+
+    Bounds combine as independent errors do (root of the sum of squares), so a range is narrower than the sum of both.
+    """
+    reading = _seconds(prefill, prompt_tokens)
+    first = _seconds(decode, np.ones_like(decode.value))
+    writing = _seconds(decode, np.maximum(gen_tokens, 1.0))
+    return _add(reading, first), _add(reading, writing)
+
+
+def load_time(
+    variants: VariantColumns, memory: MemoryColumns, device: Device, disk_bytes_per_s: float | None = None
+) -> RangeColumns:
+    """Seconds to bring each file (n,) from disk into memory, sequentially; ``disk_bytes_per_s`` when it was measured.
+
+    Without it the range spans what drives of this kind of device deliver. A file that is still in the page
+    cache loads faster, which the low end does not promise. Memory beyond the file is only allocated: no time.
+    """
+    usual = speed_tables().fallback("disk", device.kind, "bandwidth_bytes_per_s")
+    size = np.where(np.isfinite(variants.file_bytes), variants.file_bytes, memory.weights_bytes)
+    seconds = size / (disk_bytes_per_s or usual.typical)
+    spread = np.exp(Z80 * usual.log_spread)
+    return RangeColumns(value=seconds, low=seconds / spread, high=seconds * spread)
+
+
+def decode_work(
+    variants: VariantColumns, settings: SettingsColumns, depth_tokens: Floats, tables: SpeedTables | None = None
+) -> Work:
+    """What one token at ``depth_tokens`` asks for, per row. Unknown shapes follow from size (``size_laws.csv``)."""
+    known = tables or speed_tables()
+    total = variants.params_total
+    active = np.where(np.isfinite(variants.params_active), variants.params_active, total)
+    full = variants.k_full_elements_per_token + variants.v_full_elements_per_token
+    full = np.where(np.isfinite(full), full, known.size_law("kv_elements_per_token", total))
+    windowed = np.nan_to_num(variants.k_window_elements_per_token + variants.v_window_elements_per_token)
+    inside = np.minimum(depth_tokens, np.nan_to_num(variants.window_tokens))
+    cached = full * depth_tokens + windowed * inside
+    element_bytes = np.array([KV_BYTES.get(str(kind), 2.0) for kind in settings.kv_type])
+    embedding = variants.n_vocab * variants.n_embd
+    embedding = np.where(np.isfinite(embedding), embedding, known.size_law("embedding_elements", total))
+    untied = variants.tensor_bytes - variants.read_bytes_per_token > 0.5 * variants.input_embedding_bytes
+    return Work(
+        weight_bytes=variants.read_bytes_per_token,
+        stored_weight_bytes=variants.tensor_bytes,
+        kv_bytes=cached * element_bytes + np.nan_to_num(variants.state_bytes),
+        attention_flops=2.0 * cached,
+        decode_flops=2.0 * active,
+        # Neither the embedding nor the output head multiplies prompt tokens (the head only the last one).
+        prompt_flops=2.0 * np.maximum(active - embedding * np.where(untied, 2.0, 1.0), 0.3 * active),
+        n_layer=np.where(np.isfinite(variants.n_layer), variants.n_layer, known.size_law("n_layer", total)),
+        moe=np.asarray(active < MOE_SHARE * total),
+    )
+
+
+def _speed(
+    variants: VariantColumns,
+    settings: SettingsColumns,
+    memory: MemoryColumns,
+    device: Device,
+    work: Work,
+    prompt_tokens: Floats | None,
+) -> RangeColumns:
+    tables = speed_tables()
+    n = len(variants)
+    cpu = device_cpu(tables, device)
+    gpu = device_gpu(tables, device)
+    layers = np.maximum(memory.layers_total, 1.0)
+    on_gpu = np.clip(np.nan_to_num(memory.gpu_layers / layers), 0.0, 1.0) if gpu else np.zeros(n)
+    threads = np.where(settings.threads > 0, np.minimum(settings.threads, cpu.flops), cpu.flops)
+    runtimes, runtime_of_row = distinct(variants.runtime)
+    quant_classes, quant_of_row = classes_of(tables, variants.quantization)
+    seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
+    for side, share in ((cpu, 1.0 - on_gpu), (gpu, on_gpu)):
+        if side is None or not share.any():
+            continue
+        backends = [tables.backend(name, side.accelerator) for name in runtimes]
+        keys = [(b.family if b else f"llama.cpp-{side.accelerator}", side.hardware_class) for b in backends]
+        coefficients, low, high = tables.gather(
+            keys, runtime_of_row, quant_classes, quant_of_row, "decode" if prompt_tokens is None else "prefill"
+        )
+        flops = threads if side.accelerator == "cpu" else np.full(n, side.flops)
+        hardware = Hardware(np.full(n, side.bandwidth_bytes_per_s), flops)
+        if prompt_tokens is None:
+            took = decode_seconds(work, hardware, coefficients)
+        else:
+            took = prefill_seconds(work, hardware, coefficients, prompt_tokens, settings.ubatch_tokens)
+        runs = np.array([backend is not None for backend in backends])[runtime_of_row]
+        took = np.where(runs, took, np.nan)
+        unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
+        stand_in = np.array([bool(b) and b.evidence == "none" for b in backends])[runtime_of_row]
+        extra = np.hypot(unsure, np.where(stand_in, Z80 * tables.stand_in_spread(), 0.0))
+        used = share > 0
+        seconds += np.where(used, share * took, 0.0)
+        # With layers on both sides the wider range of the two holds.
+        log_low = np.minimum(log_low, np.where(used, -np.hypot(low, extra), 0.0))
+        log_high = np.maximum(log_high, np.where(used, np.hypot(high, extra), 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
+    rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)
+    return RangeColumns(value=rate, low=rate * np.exp(log_low), high=rate * np.exp(log_high))
+
+
+def distinct(values: Texts) -> tuple[list[str], Ints]:
+    """Distinct texts, and for each row (n,) the index of its own."""
+    names, inverse = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+    return [str(name) for name in names], inverse
+
+
+def classes_of(tables: SpeedTables, quantizations: Texts) -> tuple[list[str], Ints]:
+    """Class of each distinct quantization ("q4" where the name is new), and per row its index."""
+    names, inverse = distinct(quantizations)
+    labels = [tables.label(name) for name in names]
+    return [label.quant_class if label else "q4" for label in labels], inverse
+
+
+def _seconds(speed: RangeColumns, tokens: Floats) -> RangeColumns:
+    count = np.asarray(tokens, float)
+    return RangeColumns(value=count / speed.value, low=count / speed.high, high=count / speed.low)
+
+
+def _add(first: RangeColumns, second: RangeColumns) -> RangeColumns:
+    value = first.value + second.value
+    low = value - np.hypot(first.value - first.low, second.value - second.low)
+    high = value + np.hypot(first.high - first.value, second.high - second.value)
+    return RangeColumns(value=value, low=low, high=high)

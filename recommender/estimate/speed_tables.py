@@ -1,0 +1,210 @@
+"""The fitted numbers behind speed estimates, read once from ``catalog/``.
+
+``speed_coefficients.csv``, ``speed_quant_factors.csv`` and ``speed_fallbacks.csv`` are written by
+``scripts/fit_speed.py``; ``speed_backends.csv`` and ``quant_labels.csv`` are reviewed by hand, with sources.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender import paths
+from recommender.errors import CatalogError
+from recommender.estimate.roofline import Coefficients
+from recommender.types import Floats
+
+Ints = NDArray[np.intp]
+
+COEFFICIENT_NAMES = tuple(field.name for field in fields(Coefficients))
+PHASES = ("decode", "prefill")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One row of the coefficient table."""
+
+    backend_family: str
+    hardware_class: str
+    phase: str
+    values: Mapping[str, float]
+    interval_low: float  # log offset of the 80% range below the value; negative
+    interval_high: float
+    rows: int
+    devices: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Which family's coefficients a runtime uses on an accelerator."""
+
+    family: str
+    evidence: str  # own: fitted on this runtime; bundled: it ships that engine; none: the engine is a stand-in
+    note: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a quantization's name says about its weights."""
+
+    bits_per_weight: float
+    quant_class: str
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A stand-in for an unknown figure of a device: the median of its kind and how far its kind spreads."""
+
+    typical: float
+    log_spread: float  # standard deviation of the logarithm
+    devices: int
+
+
+class SpeedTables:
+    """All tables of one catalog folder, each read at its first use. ``speed_tables()`` gives the shipped ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def fits(self) -> dict[tuple[str, str, str], Fit]:
+        rows = _rows(self.folder / "speed_coefficients.csv")
+        return {(row["backend_family"], row["hardware_class"], row["phase"]): _fit(row) for row in rows}
+
+    @cached_property
+    def backends(self) -> dict[tuple[str, str], Backend]:
+        rows = _rows(self.folder / "speed_backends.csv")
+        return {
+            (row["runtime"], row["accelerator"]): Backend(row["backend_family"], row["evidence"], row["source"])
+            for row in rows
+        }
+
+    @cached_property
+    def labels(self) -> dict[str, Label]:
+        rows = _rows(self.folder / "quant_labels.csv")
+        return {row["label"].casefold(): Label(float(row["bits_per_weight"]), row["quant_class"]) for row in rows}
+
+    @cached_property
+    def quant_factors(self) -> dict[tuple[str, str, str], tuple[float, float]]:
+        rows = _rows(self.folder / "speed_quant_factors.csv")
+        return {
+            (row["side"], row["phase"], row["quant_class"]): (float(row["weight_factor"]), float(row["compute_factor"]))
+            for row in rows
+        }
+
+    @cached_property
+    def fallbacks(self) -> dict[tuple[str, str, str], Fallback]:
+        rows = _rows(self.folder / "speed_fallbacks.csv")
+        return {
+            (row["side"], row["device_kind"], row["quantity"]): Fallback(
+                float(row["typical"]), float(row["log_spread"]), int(row["devices"])
+            )
+            for row in rows
+        }
+
+    @cached_property
+    def size_laws(self) -> dict[str, tuple[float, float]]:
+        rows = _rows(self.folder / "size_laws.csv")
+        return {row["quantity"]: (float(row["log_intercept"]), float(row["slope"])) for row in rows}
+
+    def size_law(self, quantity: str, params_total: Floats) -> Floats:
+        """What models of this many parameters (n,) usually have: a power law over the catalog's models."""
+        intercept, slope = self.size_laws[quantity]
+        return np.asarray(np.exp(intercept + slope * np.log(params_total)))
+
+    def backend(self, runtime: str, accelerator: str) -> Backend | None:
+        """The family for a runtime on an accelerator; None when the runtime does not run there."""
+        return self.backends.get((runtime, accelerator))
+
+    def stand_in_spread(self) -> float:
+        """How far engines lie from llama.cpp on the same hardware (log standard deviation)."""
+        return self.fallback("engine", "any", "speed_ratio").log_spread
+
+    def label(self, quantization: str) -> Label | None:
+        """Bits and class of a quantization's name as runtimes and benchmark tables write it."""
+        return self.labels.get(normal_label(quantization))
+
+    def fit(self, family: str, hardware_class: str, phase: str) -> Fit:
+        """The coefficients of a family on a class; a class that was never measured uses the family's ``any`` row."""
+        for key in ((family, hardware_class, phase), (family, "any", phase)):
+            if key in self.fits:
+                return self.fits[key]
+        raise CatalogError(
+            f"speed_coefficients.csv has no row for backend family {family!r}, phase {phase!r}: "
+            "run scripts/fit_speed.py, or name a fitted family in speed_backends.csv."
+        )
+
+    def fallback(self, side: str, kind: str, quantity: str) -> Fallback:
+        """The stand-in for an unknown figure, by kind of device, or of any kind when the kind is new."""
+        for key in ((side, kind, quantity), (side, "any", quantity), ("gpu", "any", quantity)):
+            if key in self.fallbacks:
+                return self.fallbacks[key]
+        raise CatalogError(f"speed_fallbacks.csv has no {quantity} for a {side}: run scripts/fit_speed.py.")
+
+    def gather(
+        self,
+        keys: Sequence[tuple[str, str]],
+        key_of_row: Ints,
+        quant_classes: Sequence[str],
+        quant_of_row: Ints,
+        phase: str,
+    ) -> tuple[Coefficients, Floats, Floats]:
+        """Coefficients per row, and the log offsets (low, high) of their ranges, each of shape (n,).
+
+        Rows are given as indices (n,) into the distinct (backend family, hardware class) ``keys`` and into the
+        distinct quantization classes, so that each is looked up once however many rows there are.
+        """
+        fits = [self.fit(family, hardware_class, phase) for family, hardware_class in keys]
+        factors = {name: np.ones((2, len(quant_classes))) for name in COEFFICIENT_NAMES}
+        for j, side in enumerate(("cpu", "gpu")):
+            found = [self.quant_factors.get((side, phase, name), (1.0, 1.0)) for name in quant_classes]
+            factors["weight_efficiency"][j] = [weight for weight, _ in found]
+            factors["compute"][j] = [compute for _, compute in found]
+        side_of_row = np.array([int(not family.endswith("-cpu")) for family, _ in keys], dtype=np.intp)[key_of_row]
+        columns = {
+            name: np.array([fit.values[name] for fit in fits])[key_of_row] * factors[name][side_of_row, quant_of_row]
+            for name in COEFFICIENT_NAMES
+        }
+        low, high = (np.array([getattr(fit, f"interval_{end}") for fit in fits])[key_of_row] for end in ("low", "high"))
+        return Coefficients(**columns), low, high
+
+
+def normal_label(quantization: str) -> str:
+    """A quantization's name without what does not change its bits: dynamic-mix prefixes, repacked suffixes, notes."""
+    text = quantization.strip().casefold().split(" (")[0]
+    text = re.sub(r"^(ud|unsloth-dynamic)-", "", text)
+    return re.sub(r"_r[48]$", "", text)
+
+
+def _fit(row: Mapping[str, str]) -> Fit:
+    return Fit(
+        backend_family=row["backend_family"],
+        hardware_class=row["hardware_class"],
+        phase=row["phase"],
+        values={name: float(row[name]) for name in COEFFICIENT_NAMES},
+        interval_low=float(row["interval_low"]),
+        interval_high=float(row["interval_high"]),
+        rows=int(row["rows"]),
+        devices=int(row["devices"]),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            return list(csv.DictReader(handle))
+    except FileNotFoundError as error:
+        raise CatalogError(f"{path.name} is missing from the catalog folder {path.parent}.") from error
+
+
+@lru_cache(maxsize=1)
+def speed_tables() -> SpeedTables:
+    """The tables that ship with the product."""
+    return SpeedTables(paths.catalog_dir())
