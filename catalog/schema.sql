@@ -23,7 +23,7 @@ CREATE TABLE models (
     n_head INTEGER CHECK (n_head > 0),
     n_head_kv INTEGER CHECK (n_head_kv >= 0),
     head_dim INTEGER CHECK (head_dim > 0),
-    n_ff VARCHAR CHECK (regexp_full_match(n_ff, '[0-9]+( \(.+\))?')),
+    n_ff INTEGER CHECK (n_ff > 0),
     vocab_size INTEGER CHECK (vocab_size > 0),
     tied_embeddings BOOLEAN,
     ffn_gated BOOLEAN,
@@ -57,9 +57,13 @@ CREATE TABLE models (
     languages_source VARCHAR,
     head_dim_note VARCHAR,
     n_head_kv_note VARCHAR,
+    n_ff_note VARCHAR,
     sliding_window_note VARCHAR,
     architecture_note VARCHAR,
     review_note VARCHAR,
+    params_text BIGINT CHECK (params_text > 0), -- without vision and audio towers
+    params_text_source VARCHAR,
+    CHECK (params_text <= params_total),
     CHECK (params_active <= params_total),
     CHECK (n_expert_used <= n_expert)
 );
@@ -77,7 +81,10 @@ CREATE TABLE gguf_files (
     arch_group VARCHAR,
     source VARCHAR NOT NULL,
     kind VARCHAR NOT NULL CHECK (kind IN ('model', 'mmproj', 'imatrix', 'split', 'draft', 'vocab')),
-    recipe VARCHAR,
+    catalog_model_id VARCHAR, -- the row of models.csv, also where model_id is a renamed or repackaged one
+    quantization VARCHAR, -- the llama.cpp file type; empty where the repository mixed its own
+    size_reported_unit VARCHAR CHECK (size_reported_unit IN ('GiB', 'MiB', 'bytes')),
+    recipe VARCHAR CHECK (recipe IN ('standard', 'own', 'unknown')),
     recipe_reason VARCHAR,
     split_count INTEGER CHECK (split_count > 0),
     review_note VARCHAR,
@@ -93,11 +100,14 @@ CREATE TABLE benchmarks (
     evaluator VARCHAR NOT NULL,
     source VARCHAR NOT NULL,
     name_at_source VARCHAR,
+    catalog_model_id VARCHAR, -- the row of models.csv, also where model_id is a renamed or repackaged one
+    variant VARCHAR, -- how it was run: no-thinking, low, q8_0 …
+    model_kind VARCHAR CHECK (model_kind IN ('base', 'instruct', 'thinking', 'encoder')),
     direction VARCHAR NOT NULL CHECK (direction IN ('higher', 'lower')),
     unit VARCHAR NOT NULL CHECK (unit IN ('percent', 'rank', 'elo', 'points')),
     scale_min DOUBLE,
     scale_max DOUBLE,
-    duplicate VARCHAR,
+    duplicate VARCHAR CHECK (duplicate IN ('same', 'conflict', 'copy', 'repack')),
     review_note VARCHAR,
     CHECK (scale_min < scale_max),
     CHECK (unit <> 'percent' OR score BETWEEN -100 AND 100) -- correlations can be negative
