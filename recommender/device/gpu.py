@@ -19,26 +19,47 @@ _QUERY = "name,memory.total,memory.free,compute_cap"
 _SMI_PLACES = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System32\nvidia-smi.exe")
 
 
+_INTEGRATED_NAMES = re.compile(
+    r"\b(uhd|iris|hd graphics|adreno|mali|vega \d+|radeon \d{3}m|radeon \d{4}s)\b|\bradeon( \w+)? graphics\b"
+    r"|^intel graphics$|\bcustom gpu\b|\b(renoir|cezanne|lucienne|barcelo|rembrandt|phoenix|raphael|strix|krackan|picasso|mendocino)\b"
+)
+
+# What firmware carves out for the screen alone is at most this much; more is meant for computing.
+_SMALLEST_CARVE_OUT_BYTES = 2 * GIB
+
+
 def gpus(host: Host, ram_bytes: float | None, ram_free_bytes: float | None) -> tuple[Gpu, ...]:
     """Every GPU that is found, cards with memory of their own first, the one with the most free memory leading.
 
     A GPU that is part of the processor never leads while there is a card, and is marked ``unified``.
     """
-    found: list[Gpu] = []
+    found: list[tuple[Gpu, bool]] = []  # with whether it is part of the processor
     if host.system == "Darwin":
-        found += _apple(host, ram_bytes)
+        found += [(gpu, gpu.unified) for gpu in _apple(host, ram_bytes)]
     else:
-        found += nvidia(host, ram_bytes, ram_free_bytes)
+        found += [(gpu, gpu.unified) for gpu in nvidia(host, ram_bytes, ram_free_bytes)]
         if host.system == "Linux":
             found += _linux_drm(host, ram_bytes, ram_free_bytes, skip_nvidia=bool(found))
         elif host.system == "Windows" and host.real:
             found += _windows(ram_bytes, skip_nvidia=bool(found))
-    return tuple(sorted((_with_figures(gpu) for gpu in found), key=_rank))
+    if not all(inside for _, inside in found):
+        # Beside a card, a processor's GPU is never a second card, whatever was carved out for it.
+        found = [(replace(gpu, unified=True) if inside else gpu, inside) for gpu, inside in found]
+    return tuple(sorted((_with_figures(gpu) for gpu, _ in found), key=_rank))
 
 
 def _rank(gpu: Gpu) -> tuple[bool, bool, float]:
     memory = gpu.memory_free_bytes if gpu.memory_free_bytes is not None else gpu.memory_bytes
     return gpu.unified, not gpu.backend, -(memory or 0.0)
+
+
+def is_integrated_name(name: str) -> bool:
+    """Whether a GPU of this name is part of a processor, by the catalog or by what such parts are called."""
+    row = match_gpu(name)
+    if row is not None:
+        return row["unified_memory"] == "y"
+    folded = name.casefold().replace("(tm)", "").replace("(r)", "")
+    return bool(_INTEGRATED_NAMES.search(folded)) and not re.search(r"\b(rx|pro|instinct|rtx|gtx)\b", folded)
 
 
 def _with_figures(gpu: Gpu) -> Gpu:
@@ -99,40 +120,64 @@ def parse_nvidia_smi(printed: str, ram_bytes: float | None, ram_free_bytes: floa
 # ── Linux, by what the kernel's drivers publish ──────────────────────────────────────────────────────────────
 
 
-def _linux_drm(host: Host, ram_bytes: float | None, ram_free_bytes: float | None, skip_nvidia: bool) -> list[Gpu]:
-    found = []
+def _linux_drm(
+    host: Host, ram_bytes: float | None, ram_free_bytes: float | None, skip_nvidia: bool
+) -> list[tuple[Gpu, bool]]:
+    found: list[tuple[Gpu, bool]] = []
     for card in host.glob("sys/class/drm/card[0-9]*"):
         if not re.fullmatch(r"card\d+", card.name):
             continue
         folder = (card / "device").relative_to(host.root).as_posix()
         vendor = _VENDORS.get(host.read(f"{folder}/vendor"), "")
         if vendor == "amd":
-            found.append(_amd(host, folder, ram_free_bytes))
+            found.append((_amd(host, folder, ram_free_bytes), amd_is_integrated(_device_id(host, folder))))
         elif vendor == "intel":
-            found.append(_intel(host, folder, card, ram_bytes, ram_free_bytes))
+            gpu = _intel(host, folder, card, ram_bytes, ram_free_bytes)
+            found.append((gpu, gpu.unified))
         elif vendor == "nvidia" and not skip_nvidia:
             # Without NVIDIA's own driver no runtime here can use it; it is still named.
-            found.append(Gpu(_pci_name(host, folder) or "NVIDIA GPU without its driver", vendor, "", None, None))
+            name = _pci_name(host, folder) or "NVIDIA GPU without its driver"
+            found.append((Gpu(name, vendor, "", None, None), False))
     return found
 
 
+def _device_id(host: Host, folder: str) -> str:
+    return host.read(f"{folder}/device").removeprefix("0x")
+
+
 def _amd(host: Host, folder: str, ram_free_bytes: float | None) -> Gpu:
-    device = host.read(f"{folder}/device").removeprefix("0x")
+    device = _device_id(host, folder)
     carved = host.number(f"{folder}/mem_info_vram_total")
     used = host.number(f"{folder}/mem_info_vram_used") or 0.0
     carved_free = None if carved is None else max(0.0, carved - used)
     name = _amd_name(host, folder, device) or "AMD Radeon GPU"
     if not amd_is_integrated(device):
         return Gpu(name, "amd", _amd_backend(host), carved, carved_free)
-    # An APU: a part carved out at boot, plus what the driver may map of the rest (GTT).
     mapped = host.number(f"{folder}/mem_info_gtt_total")
     mapped_used = host.number(f"{folder}/mem_info_gtt_used") or 0.0
     mapped_free = None if mapped is None else max(0.0, mapped - mapped_used)
-    if mapped_free is not None and ram_free_bytes is not None:
-        mapped_free = min(mapped_free, ram_free_bytes)
-    total = None if carved is None and mapped is None else (carved or 0.0) + (mapped or 0.0)
-    free = None if carved_free is None and mapped_free is None else (carved_free or 0.0) + (mapped_free or 0.0)
-    return Gpu(name, "amd", "vulkan", total, free, unified=True)
+    return integrated(name, "amd", carved, carved_free, mapped, mapped_free, ram_free_bytes)
+
+
+def integrated(
+    name: str,
+    vendor: str,
+    carved: float | None,
+    carved_free: float | None,
+    mapped: float | None,
+    mapped_free: float | None,
+    ram_free_bytes: float | None,
+) -> Gpu:
+    """A processor's own GPU, its memory counted once.
+
+    Firmware may carve out a part of the RAM for it, which the operating system then no longer sees; the driver may
+    map a share of what is left. Where the carve-out is the larger part (96 of 128 GB on Strix Halo, say), it is that
+    GPU's own memory; otherwise it works in the shared part, which comes out of free RAM.
+    """
+    if carved is not None and carved >= (mapped or 0.0) and carved >= _SMALLEST_CARVE_OUT_BYTES:
+        return Gpu(name, vendor, "vulkan", carved, carved_free)
+    free = mapped_free if ram_free_bytes is None or mapped_free is None else min(mapped_free, ram_free_bytes)
+    return Gpu(name, vendor, "vulkan", mapped, free, unified=True)
 
 
 def amd_is_integrated(device_id: str) -> bool:
@@ -270,7 +315,7 @@ def _mac_cards(host: Host) -> list[Gpu]:
 # ── Windows, by the display drivers' registry keys ───────────────────────────────────────────────────────────
 
 
-def _windows(ram_bytes: float | None, skip_nvidia: bool) -> list[Gpu]:
+def _windows(ram_bytes: float | None, skip_nvidia: bool) -> list[tuple[Gpu, bool]]:
     """The 64-bit memory size of each display driver; the older 32-bit one stops at 4 GB and is not read."""
     import winreg
 
@@ -288,7 +333,7 @@ def _windows(ram_bytes: float | None, skip_nvidia: bool) -> list[Gpu]:
             continue
         gpu = windows_gpu(name, size, ram_bytes)
         if gpu and not (skip_nvidia and gpu.vendor == "nvidia"):
-            found.append(gpu)
+            found.append((gpu, is_integrated_name(gpu.name)))
     return found
 
 
@@ -305,13 +350,11 @@ def windows_gpu(name: str, size: object, ram_bytes: float | None) -> Gpu | None:
     if not vendor:
         return None
     memory = float(size) if isinstance(size, int) and size > 0 else None
-    row = match_gpu(name, None)
-    shared_by_name = bool(
-        re.search(r"\b(uhd|iris|hd graphics|adreno|vega \d+ graphics)\b|\bgraphics$", folded.replace("(tm)", ""))
-    )
-    unified = row["unified_memory"] == "y" if row else shared_by_name and "rx" not in folded.split()
-    if unified:
-        share = tables.limit("gpu_share", os="windows")
-        memory = ram_bytes * share.number if share and ram_bytes is not None else memory
-    backend = {"nvidia": "cuda", "amd": "vulkan", "intel": "vulkan", "qualcomm": "vulkan"}[vendor]
-    return Gpu(name, vendor, backend, memory, None, unified=unified)
+    backend = {"nvidia": "cuda", "amd": "vulkan", "intel": "vulkan", "qualcomm": ""}[vendor]
+    if not is_integrated_name(name):
+        return Gpu(name, vendor, backend, memory, None)
+    share = tables.limit("gpu_share", os="windows")
+    mapped = ram_bytes * share.number if share and ram_bytes is not None else None
+    if vendor == "amd":
+        return integrated(name, vendor, memory, None, mapped, None, None)
+    return Gpu(name, vendor, backend, mapped, None, unified=True)

@@ -18,15 +18,9 @@ from recommender.types import GIB, Device, Gpu
 #: How a field of ``bandwidth_origin`` is called in ``Device.sources``.
 _ORIGINS = {"published": "preset", "derived": "derived", "assumed": "assumed"}
 
-#: llama.cpp's backend for a GPU of this vendor. AMD's is settled by what is installed; ROCm is what cards get.
-_BACKENDS = {
-    "nvidia": "cuda",
-    "apple": "metal",
-    "amd": "rocm",
-    "intel": "vulkan",
-    "qualcomm": "vulkan",
-    "arm": "vulkan",
-}
+#: llama.cpp's backend for a GPU of this vendor; an AMD GPU inside a processor gets Vulkan. Phones' and boards' GPUs
+#: (Adreno, Mali, VideoCore) have none that the runtimes here use, so they name no backend and the CPU does the work.
+_BACKENDS = {"nvidia": "cuda", "apple": "metal", "amd": "rocm", "intel": "vulkan"}
 
 
 @dataclass(frozen=True)
@@ -231,8 +225,8 @@ def preset(preset_id: str, ram_gib: float | None = None, os: str | None = None) 
             bandwidth = assumed
             sources["bandwidth_bytes_per_s"] = "assumed"
 
-    if "physical_cores" in sources:
-        sources["usable_threads"] = sources["physical_cores"]
+    if row["cpu_threads"] or "physical_cores" in sources:
+        sources["usable_threads"] = sources.get("physical_cores", "preset")
     gpus = _gpus(row, ram_bytes, chosen_os)
     share = _gpu_share(row, ram_bytes, chosen_os)
     isa = _split(row["cpu_isa"], ",")
@@ -257,7 +251,7 @@ def preset(preset_id: str, ram_gib: float | None = None, os: str | None = None) 
         cpu_model=row["cpu_model"],
         physical_cores=cores,
         performance_cores=_whole(row, "cpu_perf_cores"),
-        usable_threads=cores,
+        usable_threads=_whole(row, "cpu_threads") or cores,
         isa=isa,
         ram_bytes=ram_bytes,
         ram_free_bytes=free,
