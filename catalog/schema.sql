@@ -128,7 +128,8 @@ CREATE TABLE benchmark_types (
 -- ── quantization: types, and which tensor gets which ────────────────────────────────────────────────────────
 
 CREATE TABLE quant_types (
-    kind VARCHAR NOT NULL CHECK (kind IN ('tensor_type', 'file_mix', 'file_mix_nominal', 'ik_llama.cpp_only_type')),
+    kind VARCHAR NOT NULL CHECK (kind IN ('tensor_type', 'file_mix', 'file_mix_nominal', 'ik_llama.cpp_only_type',
+        'other_format')),
     name VARCHAR NOT NULL,
     block_size INTEGER CHECK (block_size > 0), -- weights
     bytes_per_block INTEGER CHECK (bytes_per_block > 0),
@@ -146,6 +147,39 @@ CREATE TABLE quant_types (
     notes VARCHAR,
     source VARCHAR NOT NULL,
     CHECK (kind <> 'tensor_type' OR (block_size IS NOT NULL AND bytes_per_block IS NOT NULL))
+);
+
+-- Points of ability that each quantization costs: the fitted damages and coefficients, what they were fitted from,
+-- and the types that are listed.
+CREATE TABLE quant_loss (
+    kind VARCHAR NOT NULL CHECK (kind IN ('type', 'coefficient')),
+    name VARCHAR PRIMARY KEY,
+    bits_per_weight DOUBLE CHECK (bits_per_weight > 0),
+    value DOUBLE NOT NULL CHECK (value >= 0), -- of a type: nats per token at eight billion parameters
+    log_standard_error DOUBLE CHECK (log_standard_error >= 0),
+    rows INTEGER NOT NULL CHECK (rows >= 0),
+    basis VARCHAR,
+    CHECK (kind <> 'type' OR bits_per_weight IS NOT NULL)
+);
+
+CREATE TABLE quant_loss_types (
+    quantization VARCHAR PRIMARY KEY,
+    bits_per_weight DOUBLE NOT NULL CHECK (bits_per_weight > 0),
+    same_as VARCHAR,
+    why VARCHAR,
+    source VARCHAR NOT NULL
+);
+
+CREATE TABLE quant_loss_evidence (
+    model VARCHAR NOT NULL,
+    params_total BIGINT NOT NULL CHECK (params_total > 0),
+    quantization VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL CHECK (metric IN ('score', 'kld', 'perplexity')),
+    value DOUBLE NOT NULL,
+    baseline DOUBLE,
+    chance DOUBLE,
+    source VARCHAR NOT NULL,
+    CHECK (metric = 'kld' OR baseline IS NOT NULL)
 );
 
 CREATE TABLE file_mixes (
@@ -185,6 +219,54 @@ CREATE TABLE architecture_features (
     source VARCHAR NOT NULL
 );
 
+-- A model's own numbers where they differ from what models.csv and its architecture id imply.
+CREATE TABLE architectures (
+    model_id VARCHAR PRIMARY KEY REFERENCES models (model_id),
+    architecture VARCHAR,
+    n_layer INTEGER CHECK (n_layer > 0),
+    n_embd INTEGER CHECK (n_embd > 0),
+    n_head VARCHAR CHECK (regexp_full_match(n_head, '[0-9*;]+')),
+    n_head_kv VARCHAR CHECK (regexp_full_match(n_head_kv, '[0-9*;]+')),
+    head_dim VARCHAR CHECK (regexp_full_match(head_dim, '[0-9*;]+')),
+    value_dim VARCHAR CHECK (regexp_full_match(value_dim, '[0-9*;]+')),
+    n_ff VARCHAR CHECK (regexp_full_match(n_ff, '[0-9*;]+')),
+    vocab_size INTEGER CHECK (vocab_size > 0),
+    tied_embeddings BOOLEAN,
+    n_expert INTEGER CHECK (n_expert > 0),
+    n_expert_used INTEGER CHECK (n_expert_used > 0),
+    n_ff_expert INTEGER CHECK (n_ff_expert > 0),
+    n_ff_shared INTEGER CHECK (n_ff_shared > 0),
+    n_dense_layers INTEGER CHECK (n_dense_layers >= 0),
+    experts_fused BOOLEAN,
+    sliding_window INTEGER CHECK (sliding_window > 0), -- tokens
+    window_layers VARCHAR CHECK (regexp_full_match(window_layers, '[0-9*;]+')),
+    recurrent_layers VARCHAR CHECK (regexp_full_match(recurrent_layers, '[0-9*;]+')),
+    rope_dim INTEGER CHECK (rope_dim > 0),
+    rope_factors VARCHAR CHECK (rope_factors IN ('freqs', 'long')),
+    qkv_bias BOOLEAN,
+    out_bias BOOLEAN,
+    norm_bias BOOLEAN,
+    qk_norm VARCHAR CHECK (qk_norm IN ('none', 'head', 'full')),
+    qkv VARCHAR CHECK (qkv IN ('split', 'fused')),
+    router_bias VARCHAR CHECK (router_bias IN ('no', 'selection', 'router')),
+    q_lora_rank INTEGER CHECK (q_lora_rank > 0),
+    kv_lora_rank INTEGER CHECK (kv_lora_rank > 0),
+    ssm_conv INTEGER CHECK (ssm_conv > 0),
+    ssm_inner INTEGER CHECK (ssm_inner > 0),
+    ssm_state INTEGER CHECK (ssm_state > 0),
+    ssm_heads INTEGER CHECK (ssm_heads > 0),
+    ssm_groups INTEGER CHECK (ssm_groups > 0),
+    ssm_norm BOOLEAN,
+    conv_cache INTEGER CHECK (conv_cache > 0),
+    kv_shared_layers INTEGER CHECK (kv_shared_layers > 0),
+    values_from_keys BOOLEAN,
+    n_embd_per_layer INTEGER CHECK (n_embd_per_layer > 0),
+    n_altup INTEGER CHECK (n_altup > 0),
+    laurel_rank INTEGER CHECK (laurel_rank > 0),
+    tokenizer VARCHAR,
+    source VARCHAR NOT NULL
+);
+
 -- What a tokenizer takes in a GGUF file's metadata.
 CREATE TABLE tokenizers (
     tokenizer VARCHAR PRIMARY KEY,
@@ -210,6 +292,7 @@ CREATE TABLE devices (
     cpu_cores INTEGER CHECK (cpu_cores > 0),
     cpu_perf_cores INTEGER CHECK (cpu_perf_cores > 0),
     cpu_eff_cores INTEGER CHECK (cpu_eff_cores >= 0),
+    cpu_threads INTEGER CHECK (cpu_threads > 0),
     cpu_isa VARCHAR, -- separated by ","
     ram_gb_options VARCHAR CHECK (regexp_full_match(ram_gb_options, '[0-9.]+(\|[0-9.]+)*')), -- GB, separated by "|"
     memory_type VARCHAR,
@@ -335,6 +418,17 @@ CREATE TABLE runtime_architectures (
     PRIMARY KEY (runtime, architecture)
 );
 
+-- What a runtime takes beside weights and cache.
+CREATE TABLE runtime_memory (
+    runtime VARCHAR NOT NULL, -- or runtime:binding
+    part VARCHAR NOT NULL,
+    value DOUBLE NOT NULL CHECK (value >= 0),
+    unit VARCHAR NOT NULL CHECK (unit IN ('bytes', 'tokens', 'fraction')),
+    confidence VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    PRIMARY KEY (runtime, part)
+);
+
 -- Models that a runtime publishes under a name of its own.
 CREATE TABLE runtime_models (
     runtime VARCHAR NOT NULL REFERENCES runtimes (id),
@@ -350,6 +444,151 @@ CREATE TABLE runtime_models (
     note VARCHAR,
     source VARCHAR NOT NULL,
     UNIQUE (runtime, name)
+);
+
+-- ── measured speeds ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- Published measurements, as their sources have them; device names are those of devices.csv where one fits.
+CREATE TABLE measurements (
+    row_id INTEGER PRIMARY KEY,
+    device VARCHAR NOT NULL,
+    device_raw VARCHAR NOT NULL,
+    n_devices INTEGER NOT NULL CHECK (n_devices > 0),
+    backend VARCHAR NOT NULL,
+    version VARCHAR,
+    date VARCHAR,
+    model VARCHAR NOT NULL,
+    params_b DOUBLE CHECK (params_b > 0), -- billions
+    active_params_b DOUBLE CHECK (active_params_b > 0), -- billions
+    quant VARCHAR,
+    model_bytes BIGINT CHECK (model_bytes > 0),
+    prompt_tokens INTEGER CHECK (prompt_tokens > 0),
+    gen_tokens DOUBLE CHECK (gen_tokens > 0), -- a mean where answers differed
+    depth INTEGER CHECK (depth >= 0), -- tokens in the context before the run
+    batch INTEGER NOT NULL CHECK (batch > 0), -- sequences at once
+    threads INTEGER CHECK (threads > 0),
+    n_gpu_layers INTEGER,
+    flash_attn BOOLEAN,
+    prefill_tok_s DOUBLE CHECK (prefill_tok_s >= 0),
+    decode_tok_s DOUBLE CHECK (decode_tok_s > 0),
+    ttft_ms DOUBLE CHECK (ttft_ms > 0),
+    peak_memory_bytes BIGINT CHECK (peak_memory_bytes > 0),
+    notes VARCHAR,
+    source VARCHAR NOT NULL,
+    model_id VARCHAR,
+    reviewed_params_b DOUBLE CHECK (reviewed_params_b > 0), -- billions
+    reviewed_active_params_b DOUBLE CHECK (reviewed_active_params_b > 0), -- billions
+    evidence VARCHAR NOT NULL,
+    weight DOUBLE NOT NULL CHECK (weight BETWEEN 0 AND 1), -- in the fit; 0: not used
+    duplicate_of INTEGER,
+    outlier VARCHAR,
+    review_note VARCHAR
+);
+
+-- The fitted speed formulas: coefficients by backend and hardware, with the error they had on rows held out.
+CREATE TABLE speed_coefficients (
+    backend_family VARCHAR NOT NULL,
+    hardware_class VARCHAR NOT NULL,
+    phase VARCHAR NOT NULL CHECK (phase IN ('decode', 'prefill')),
+    fixed_s DOUBLE NOT NULL CHECK (fixed_s >= 0),
+    layer_s DOUBLE NOT NULL CHECK (layer_s >= 0),
+    weight_efficiency DOUBLE NOT NULL CHECK (weight_efficiency > 0),
+    bandwidth_exponent DOUBLE NOT NULL,
+    kv_efficiency DOUBLE NOT NULL CHECK (kv_efficiency > 0),
+    moe_efficiency DOUBLE NOT NULL CHECK (moe_efficiency > 0),
+    compute DOUBLE NOT NULL CHECK (compute > 0),
+    attention DOUBLE NOT NULL CHECK (attention > 0),
+    thread_exponent DOUBLE NOT NULL,
+    rows INTEGER NOT NULL CHECK (rows >= 0),
+    devices INTEGER NOT NULL CHECK (devices >= 0),
+    held_out_median_abs_error DOUBLE CHECK (held_out_median_abs_error >= 0), -- of the natural logarithm
+    held_out_within_30 DOUBLE CHECK (held_out_within_30 BETWEEN 0 AND 1),
+    interval_low DOUBLE NOT NULL, -- of the natural logarithm; holds 80% together with interval_high
+    interval_high DOUBLE NOT NULL,
+    interval_from VARCHAR NOT NULL,
+    PRIMARY KEY (backend_family, hardware_class, phase),
+    CHECK (interval_low <= interval_high)
+);
+
+CREATE TABLE speed_quant_factors (
+    side VARCHAR NOT NULL CHECK (side IN ('cpu', 'gpu')),
+    phase VARCHAR NOT NULL CHECK (phase IN ('decode', 'prefill')),
+    quant_class VARCHAR NOT NULL,
+    weight_factor DOUBLE NOT NULL CHECK (weight_factor > 0),
+    compute_factor DOUBLE NOT NULL CHECK (compute_factor > 0),
+    rows INTEGER NOT NULL CHECK (rows >= 0),
+    PRIMARY KEY (side, phase, quant_class)
+);
+
+-- What is assumed where a device's own figure is unknown, with its spread (standard deviation of the logarithm).
+CREATE TABLE speed_fallbacks (
+    side VARCHAR NOT NULL,
+    device_kind VARCHAR NOT NULL,
+    quantity VARCHAR NOT NULL,
+    typical DOUBLE NOT NULL CHECK (typical > 0),
+    log_spread DOUBLE NOT NULL CHECK (log_spread >= 0),
+    devices INTEGER NOT NULL CHECK (devices >= 0),
+    PRIMARY KEY (side, device_kind, quantity)
+);
+
+CREATE TABLE speed_spreads (
+    phase VARCHAR NOT NULL CHECK (phase IN ('decode', 'prefill')),
+    side VARCHAR NOT NULL CHECK (side IN ('cpu', 'gpu')),
+    between_devices DOUBLE NOT NULL CHECK (between_devices >= 0), -- standard deviations of the natural logarithm
+    within_device DOUBLE NOT NULL CHECK (within_device >= 0),
+    devices INTEGER NOT NULL CHECK (devices >= 0),
+    rows INTEGER NOT NULL CHECK (rows >= 0),
+    PRIMARY KEY (phase, side)
+);
+
+-- How a model's numbers grow with its parameters: log(quantity) = log_intercept + slope * log(parameters).
+CREATE TABLE size_laws (
+    quantity VARCHAR PRIMARY KEY,
+    log_intercept DOUBLE NOT NULL,
+    slope DOUBLE NOT NULL,
+    log_spread DOUBLE NOT NULL CHECK (log_spread >= 0),
+    models INTEGER NOT NULL CHECK (models > 0)
+);
+
+CREATE TABLE disk_speeds (
+    device_kind VARCHAR NOT NULL, -- "any": where no row of the kind fits
+    interface VARCHAR NOT NULL,
+    bytes_per_s DOUBLE NOT NULL CHECK (bytes_per_s > 0),
+    source VARCHAR NOT NULL
+);
+
+-- Which backend's coefficients hold for a runtime on an accelerator.
+CREATE TABLE speed_backends (
+    runtime VARCHAR NOT NULL REFERENCES runtimes (id),
+    accelerator VARCHAR NOT NULL,
+    backend_family VARCHAR NOT NULL,
+    evidence VARCHAR NOT NULL CHECK (evidence IN ('own', 'bundled', 'none')),
+    source VARCHAR NOT NULL,
+    PRIMARY KEY (runtime, accelerator)
+);
+
+-- How labels in published measurements are read: quantizations, engines and devices, and how far to trust a source.
+CREATE TABLE quant_labels (
+    label VARCHAR PRIMARY KEY,
+    bits_per_weight DOUBLE NOT NULL CHECK (bits_per_weight > 0),
+    quant_class VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
+);
+
+CREATE TABLE measured_backends (
+    part VARCHAR NOT NULL CHECK (part IN ('engine', 'device', 'accelerator')),
+    pattern VARCHAR NOT NULL,
+    value VARCHAR NOT NULL,
+    UNIQUE (part, pattern)
+);
+
+CREATE TABLE measured_sources (
+    pattern VARCHAR, -- empty: every other source
+    evidence VARCHAR NOT NULL,
+    weight DOUBLE NOT NULL CHECK (weight BETWEEN 0 AND 1),
+    prompt_tokens INTEGER CHECK (prompt_tokens > 0),
+    depth_tokens INTEGER CHECK (depth_tokens >= 0),
+    why VARCHAR NOT NULL
 );
 
 -- ── tasks and how answers are judged ────────────────────────────────────────────────────────────────────────
@@ -429,6 +668,8 @@ CREATE TABLE variants (
     output_bytes DOUBLE CHECK (output_bytes >= 0),
     read_bytes_per_token DOUBLE CHECK (read_bytes_per_token > 0),
     bits_per_weight DOUBLE CHECK (bits_per_weight > 0),
+    repack_x86_bytes DOUBLE CHECK (repack_x86_bytes >= 0), -- copied into a layout of llama.cpp's own on an AVX2 CPU
+    repack_arm_bytes DOUBLE CHECK (repack_arm_bytes >= 0), -- and on an ARM CPU
     layout VARCHAR CHECK (layout IN ('exact', 'rough')), -- NULL where managed
     published_bytes DOUBLE CHECK (published_bytes > 0), -- of the file below, where its exact size is known
     repo VARCHAR NOT NULL, -- "" when none is known

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from recommender import paths
+from recommender.catalog import derive
+from recommender.catalog.database import WRITE, attach, detach, first_line, not_writable
 from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
 from recommender.catalog.load import create_tables, insert_columns, load_all, tables
-from recommender.errors import CatalogError, NotWritableError
+from recommender.errors import CatalogError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# Written by DuckDB 2.0 in the format that 1.5 reads too; without it the file could not be opened by an older client.
-STORAGE_VERSION = "v1.5.0"
 _BUILDING = ".building-"
 _LEFTOVER_AGE_S = 3600
 
@@ -49,17 +49,6 @@ def package_version() -> str:
         return ""
 
 
-def attach(connection: DuckDBPyConnection, path: str | Path, options: str) -> None:
-    """Attach a database file (or ":memory:") under the name ``catalog`` and make it the current one.
-
-    Attached, not connected to: DuckDB shares one instance among a process's connections to the same path, so a
-    process that holds a replaced file would go on seeing the old one.
-    """
-    name = str(path).replace("'", "''")
-    connection.execute(f"ATTACH '{name}' AS catalog ({options})")
-    connection.execute("USE catalog")
-
-
 def build(csv_dir: Path | None = None, database_path: Path | None = None) -> BuildReport:
     """Build the catalog database and move it into place. A failed build leaves the old one as it was.
 
@@ -80,16 +69,12 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None) -> Bui
         database_path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(database_path)
         with contextlib.closing(duckdb.connect(":memory:")) as connection, _removed(beside):
-            attach(connection, beside, f"STORAGE_VERSION '{STORAGE_VERSION}'")
+            attach(connection, beside, WRITE)
             report = fill(connection, csv_dir, database_path)
-            connection.execute("USE memory")
-            connection.execute("DETACH catalog")
+            detach(connection)
             os.replace(beside, database_path)
     except (OSError, duckdb.IOException) as error:
-        raise NotWritableError(
-            f"The catalog database could not be written to {database_path}: {_first_line(error)}. "
-            f"Free some room there, or set {paths.HOME_VARIABLE} to a folder you can write in."
-        ) from error
+        raise not_writable("The catalog database", database_path, error) from error
     return report
 
 
@@ -115,13 +100,9 @@ def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -
     ]
     loaded = load_all(connection, csv_dir)
     try:
-        from recommender.catalog import derive
-
         notes += derive.derive(connection, loaded)
-    except (ImportError, KeyError) as error:  # TEMPORARY
-        notes.append(f"the derived tables are empty: {error!r}")
     except duckdb.ConstraintException as error:
-        raise CatalogError(f"A derived table got a row that breaks its own rules: {_first_line(error)}") from error
+        raise CatalogError(f"A derived table got a row that breaks its own rules: {first_line(error)}") from error
     date = _catalog_date(connection)
     info = {
         "fingerprint": print_before,
@@ -149,7 +130,7 @@ def _catalog_date(connection: DuckDBPyConnection) -> str:
     newest = ""
     for table, column in columns:
         found = connection.execute(
-            f"SELECT max(regexp_extract(\"{column}\"::VARCHAR, '20\\d\\d-[01]\\d(-[0-3]\\d)?')) FROM \"{table}\""
+            f'SELECT max(regexp_extract("{column}"::VARCHAR, \'20\\d\\d-[01]\\d(-[0-3]\\d)?\')) FROM "{table}"'
         ).fetchall()[0][0]
         newest = max(newest, found or "")
     return newest
@@ -171,7 +152,3 @@ def _remove_leftovers(database_path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
                 leftover.unlink()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

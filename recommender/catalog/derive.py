@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recommender.catalog.load import column_types, insert_columns
-from recommender.catalog.published import file_type, offers, published_files, published_quantizations
+from recommender.catalog.published import Offer, offers, published_files, published_quantizations
 from recommender.catalog.rows import CsvTable
-from recommender.errors import BadInputError
+from recommender.errors import BadInputError, UnknownNameError
 from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
 from recommender.estimate.quality import fit_abilities
 from recommender.estimate.quant_loss import loss_points
-from recommender.estimate.tensors import kv_shape, layout, rough_layout
+from recommender.estimate.tensors import kv_shape, layout, live_width, rough_bits, rough_layout
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -30,12 +33,14 @@ def derive(connection: DuckDBPyConnection, loaded: Mapping[str, CsvTable]) -> li
     models = loaded["models"].records()
     own = {row["model_id"]: row for row in loaded["architectures"].records()}
     merged = [merge_rows(row, own.get(row["model_id"])) for row in models]
-    architectures, notes = _shapes(connection, merged)
-    _variants(connection, merged, architectures, loaded)
-    _abilities(connection, models, loaded["benchmarks"].records())
-    _quant_losses(connection)
-    _candidates(connection)
-    return notes
+    # The fit of abilities takes longest and spends its time outside Python: it runs beside the layouts.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        fitting = beside.submit(fit_abilities, loaded["benchmarks"].records(), models)
+        architectures, notes = _shapes(connection, merged)
+        notes += _variants(connection, merged, architectures, loaded)
+        _quant_losses(connection)
+        _insert(connection, "abilities", [vars(ability) for ability in fitting.result()])
+    return notes + _candidates(connection)
 
 
 def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, Architecture], list[str]]:
@@ -53,16 +58,11 @@ def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, 
             continue
         architectures[arch.model_id] = arch
         row.update(vars(cache), complete=True, reason="", n_layer=arch.n_layer, n_embd=arch.n_embd)
-        row.update(n_vocab=arch.n_vocab, n_head=max(arch.n_head), n_ff_live=feed_forward_live(arch))
+        row.update(n_vocab=arch.n_vocab, n_head=max(arch.n_head), n_ff_live=live_width(arch))
     _insert(connection, "shapes", rows)
     rough = [row["model_id"] for row in rows if not row["complete"]]
     notes = [f"{len(rough)} of {len(rows)} models have rough layouts only: {', '.join(rough)}"] if rough else []
     return architectures, notes
-
-
-def feed_forward_live(arch: Architecture) -> int:
-    """Elements of the widest feed-forward row that is live at once: of a dense layer, or of all experts used."""
-    return max(*arch.n_ff, arch.n_expert_used * arch.n_ff_expert + arch.n_ff_shared)
 
 
 def _variants(
@@ -70,74 +70,123 @@ def _variants(
     models: Records,
     architectures: Mapping[str, Architecture],
     loaded: Mapping[str, CsvTable],
-) -> None:
+) -> list[str]:
     """One row per model, format and quantization: GGUF in every standard file type, other formats where offered."""
     files = loaded["gguf_files"].records()
-    published = published_files(models, files)
-    listed = published_quantizations(files)
-    standard, known = _file_types(loaded)
+    published, listed_types = published_files(models, files), published_quantizations(files)
+    standard, special = _file_types(loaded)
+    own_catalogs: dict[str, Records] = defaultdict(list)
+    for listed in loaded["runtime_models"].records():
+        own_catalogs[listed["model_id"]].append(listed)
+    convertible = _convertible(loaded)
     rows: list[Row] = []
+    left_out: set[str] = set()
     for model in models:
-        model_id = model["model_id"]
-        # A file type outside the standard ones suits only models trained for it: some have it published.
-        extra = [name for name in sorted(listed.get(model_id, ())) if name in known and name not in standard]
-        for quantization in (*standard, *extra):
-            sizes = _layout(model, architectures.get(model_id), quantization)
-            if sizes is None:
+        model_id, arch = model["model_id"], architectures.get(model["model_id"])
+        has = listed_types.get(model_id, set())
+        for quantization in (*standard, *(name for name in special if name in has)):
+            sizes = _gguf_sizes(model, arch, quantization)
+            if sizes is None or not _has_known_loss(quantization):
+                left_out.add(quantization)
                 continue
-            row: Row = {"model_id": model_id, "format": "gguf", "quantization": quantization, **sizes}
-            if (file := published.get((model_id, quantization))) is not None:
+            row = {"model_id": model_id, "format": "gguf", "quantization": quantization, **sizes}
+            file = published.get((model_id, quantization))
+            if file is not None:
                 row.update(repo=file.repo, file=file.file, published_bytes=file.bytes, availability="file")
+            elif quantization in has and model["gguf_repos"]:
+                row.update(repo=model["gguf_repos"].split(";")[0].strip(), file="", availability="repo")
             else:
                 row.update(repo="", file="", availability="convert")
-                if model["gguf_repos"] and quantization in listed.get(model_id, ()):
-                    row.update(repo=model["gguf_repos"].split(";")[0].strip(), availability="repo")
             rows.append(row)
-        for offer in offers(model):
-            sizes = {} if offer.format == "managed" else _layout(model, architectures.get(model_id), offer.quantization)
-            if sizes is None:
+        for offer in offers(model, own_catalogs[model_id], convertible):
+            other = _other_sizes(model, arch, offer)
+            if other is None or not _has_known_loss(offer.quantization):
+                left_out.add(offer.quantization)
                 continue
-            availability = "service" if offer.format == "managed" else "repo"
-            row = {"model_id": model_id, "format": offer.format, "quantization": offer.quantization, **sizes}
-            rows.append({**row, "repo": offer.repo, "file": "", "availability": availability})
+            row = {"model_id": model_id, "format": offer.format, "quantization": offer.quantization, **other}
+            row.update(repo=offer.repo, file=offer.file, published_bytes=None, availability=offer.availability)
+            rows.append(row)
     _insert(connection, "variants", rows)
+    what = "Quantizations left out, because their size or their loss of quality is not known"
+    return [f"{what}: {', '.join(sorted(left_out))}"] if left_out else []
 
 
-def _file_types(loaded: Mapping[str, CsvTable]) -> tuple[list[str], set[str]]:
-    """The GGUF file types that any model can be converted to, in the file's order, and all that are known."""
-    kinds = loaded["quant_types"].records()
-    standard = list(dict.fromkeys(row["name"] for row in kinds if row["kind"] == "file_mix"))
-    return standard, {file_type(row["name"]) for row in kinds}
+@cache
+def _has_known_loss(quantization: str) -> bool:
+    try:
+        loss_points(np.ones(1), np.array([quantization], dtype=object))
+    except UnknownNameError:
+        return False
+    return True
 
 
-def _layout(model: Mapping[str, str], arch: Architecture | None, quantization: str) -> Row | None:
-    """The layout's columns: exact where the architecture is complete, else rough; ``None`` when there is neither."""
-    sizes: Layout | None = None
-    if arch is not None:
-        try:
-            sizes = layout(arch, quantization)
-        except BadInputError:
+def _file_types(loaded: Mapping[str, CsvTable]) -> tuple[list[str], list[str]]:
+    """GGUF file types that any model can be converted to, and those that suit only models trained for them.
+
+    The first kind are the file types whose loss was measured on converted models; of the second kind (ternary and
+    such) a model has only what somebody published.
+    """
+    measured = dict.fromkeys(row["name"] for row in loaded["quant_types"].records() if row["kind"] == "file_mix")
+    known = dict.fromkeys(row["file_type"] for row in loaded["file_mixes"].records() if row["file_type"])
+    return [name for name in known if name in measured], [name for name in known if name not in measured]
+
+
+def _convertible(loaded: Mapping[str, CsvTable]) -> list[tuple[str, str]]:
+    """Format and quantization of the runtimes that come with a converter for any model."""
+    converters = {row["id"] for row in loaded["runtimes"].records() if row["own_conversion"] == "yes"}
+    return [
+        (row["format"], row["quantization"])
+        for row in loaded["runtime_formats"].records()
+        if row["runtime"] in converters and row["support"] != "no" and row["format"] != "gguf"
+    ]
+
+
+def _gguf_sizes(model: Mapping[str, str], arch: Architecture | None, quantization: str) -> Row | None:
+    """Exact where the architecture is complete, else rough; ``None`` for a file type without known rules."""
+    try:
+        if arch is not None:
+            return _sizes(layout(arch, quantization))
+        return _sizes(rough_layout(*_parameters(model), quantization))
+    except BadInputError:
+        return None
+
+
+def _other_sizes(model: Mapping[str, str], arch: Architecture | None, offer: Offer) -> Row | None:
+    """Rough bytes of a format whose tensor types the catalog does not list; ``None`` where nothing is known.
+
+    A complete architecture still gives the shares of embedding, head and experts in use: those of its BF16 layout.
+    """
+    if offer.format == "managed":
+        return {}
+    total, active = _parameters(model)
+    try:
+        bits = rough_bits(offer.quantization)
+    except BadInputError:
+        if offer.bytes is None:
             return None
-    else:
-        total = float(model["params_total"])
-        try:
-            sizes = rough_layout(total, float(model["params_active"] or total), quantization)
-        except BadInputError:
-            return None
-    row: Row = dict(vars(sizes))
+        bits = 8 * offer.bytes / total
+    full = layout(arch, "BF16") if arch is not None else rough_layout(total, active, "BF16")
+    scale = bits / full.bits_per_weight
+    sizes = {name: value * scale for name, value in vars(full).items() if name.endswith(("_bytes", "_per_token"))}
+    return {**sizes, "bits_per_weight": bits, "layout": "rough", "repack_x86_bytes": 0.0, "repack_arm_bytes": 0.0}
+
+
+def _parameters(model: Mapping[str, str]) -> tuple[float, float]:
+    total = float(model["params_total"])
+    return total, float(model["params_active"] or total)
+
+
+def _sizes(found: Layout) -> Row:
+    row: Row = dict(vars(found))
     row["layout"] = "exact" if row.pop("exact") else "rough"
     return row
-
-
-def _abilities(connection: DuckDBPyConnection, models: Records, benchmarks: Records) -> None:
-    _insert(connection, "abilities", [vars(ability) for ability in fit_abilities(benchmarks, models)])
 
 
 def _quant_losses(connection: DuckDBPyConnection) -> None:
     """Points lost of 100 per model and quantization."""
     pairs = connection.execute(
-        "SELECT DISTINCT v.model_id, v.quantization, m.params_total FROM variants v JOIN models m USING (model_id)"
-        " WHERE v.quantization <> '' ORDER BY ALL"
+        "SELECT DISTINCT v.model_id, v.quantization, m.params_total::DOUBLE"
+        " FROM variants v JOIN models m USING (model_id) WHERE v.quantization <> '' ORDER BY ALL"
     ).fetchall()
     sizes = np.array([row[2] for row in pairs], dtype=np.float64)
     points = loss_points(sizes, np.array([row[1] for row in pairs], dtype=object))
@@ -148,20 +197,37 @@ def _quant_losses(connection: DuckDBPyConnection) -> None:
     )
 
 
-def _candidates(connection: DuckDBPyConnection) -> None:
-    """Every variant with every runtime that takes its format, its quantization and its architecture."""
+def _candidates(connection: DuckDBPyConnection) -> list[str]:
+    """Every variant with every runtime that takes its format, its quantization and its architecture.
+
+    Where a runtime has a catalog of its own in a format other than GGUF, it takes what that catalog lists.
+    """
     connection.execute(
         """
         INSERT INTO candidates
+        WITH own AS (
+            SELECT runtime, model_id, format, quantization FROM runtime_models WHERE format <> 'gguf'
+            UNION
+            SELECT 'foundry-local', model_id, 'onnx', 'onnx-int4' FROM models
+            WHERE onnx_foundry_local_alias IS NOT NULL
+        ), own_catalog AS (SELECT DISTINCT runtime, format FROM own)
         SELECT v.model_id, v.format, v.quantization, f.runtime,
                CASE WHEN 'experimental' IN (f.support, a.support) THEN 'experimental' ELSE 'yes' END
         FROM variants v
         JOIN models m USING (model_id)
         JOIN runtime_formats f ON f.format = v.format AND coalesce(f.quantization, '') = v.quantization
+        LEFT JOIN own_catalog c ON c.runtime = f.runtime AND c.format = f.format
+        LEFT JOIN own ON own.runtime = f.runtime AND own.model_id = v.model_id AND own.format = v.format
+            AND own.quantization = v.quantization
         LEFT JOIN runtime_architectures a ON a.runtime = f.runtime AND a.architecture = m.architecture
-        WHERE f.support <> 'no' AND coalesce(a.support, 'yes') <> 'no'
+        WHERE f.support <> 'no'
+          AND CASE WHEN c.runtime IS NULL THEN coalesce(a.support, 'no') <> 'no' ELSE own.runtime IS NOT NULL END
         """
     )
+    none = connection.execute(
+        "SELECT model_id FROM models ANTI JOIN candidates USING (model_id) ORDER BY model_id"
+    ).fetchall()
+    return [f"No runtime takes: {', '.join(name for (name,) in none)}"] if none else []
 
 
 def _insert(connection: DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recommender.errors import CatalogError
@@ -121,7 +121,7 @@ def read_scenarios(cursor: DuckDBPyConnection) -> tuple[ScenarioRow, ...]:
     columns = ", ".join(f'"{"need_json" if name == "need" else name}"' for name in names)
     scenarios = []
     for row in cursor.execute(f"SELECT {columns} FROM scenarios ORDER BY rowid").fetchall():
-        values = {name: "" if value is None else value for name, value in zip(names, row, strict=True)}
+        values: dict[str, Any] = {name: "" if value is None else value for name, value in zip(names, row, strict=True)}
         values["ram_gib"] = values["ram_gib"] if values["ram_gib"] != "" else None
         values["need"] = need_from_json(values["need"], values["id"])
         scenarios.append(ScenarioRow(**values))
@@ -131,8 +131,10 @@ def read_scenarios(cursor: DuckDBPyConnection) -> tuple[ScenarioRow, ...]:
 def need_from_json(text: str, scenario: str) -> Need:
     """A need from its JSON object. Raises CatalogError when a key is not a field of :class:`Need`."""
     try:
-        given = json.loads(text or "{}")
-        lists = {field.name for field in fields(Need) if field.default == () or field.default is MISSING}
-        return Need(**{name: tuple(value) if name in lists else value for name, value in given.items()})
+        given: dict[str, Any] = json.loads(text or "{}")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+        }
+        return Need(**values)
     except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise CatalogError(f"scenarios.csv, row {scenario}, column need_json: {error}") from error

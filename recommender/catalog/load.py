@@ -1,4 +1,4 @@
-"""From CSV rows into tables. The schema is the only list of columns, types and rules; a row that breaks one is refused."""
+"""From CSV rows into tables. The schema is the only list of columns, types and rules; a bad row is refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def load(connection: DuckDBPyConnection, table: str, source: CsvTable) -> None:
     types = column_types(connection, table)
     columns = typed_columns(source, types)
     names = ", ".join(quoted(name) for name in types)
-    insert_columns(connection, "staging", {"line of file": "BIGINT", **types}, {"line of file": source.lines, **columns})
+    insert_columns(
+        connection, "staging", {"line of file": "BIGINT", **types}, {"line of file": source.lines, **columns}
+    )
     try:
         _check(connection, table, source)
         connection.execute(f'INSERT INTO {quoted(table)} ({names}) SELECT {names} FROM staging ORDER BY "line of file"')
@@ -116,7 +118,7 @@ def _check_unique(connection: DuckDBPyConnection, source: CsvTable, columns: Seq
     filled = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
     row = connection.execute(
         f'SELECT "line of file", first("line of file") OVER (PARTITION BY {names} ORDER BY "line of file") AS before,'
-        f" {names} FROM staging WHERE {filled} QUALIFY before < \"line of file\" ORDER BY 1 LIMIT 1"
+        f' {names} FROM staging WHERE {filled} QUALIFY before < "line of file" ORDER BY 1 LIMIT 1'
     ).fetchone()
     if row:
         value = ", ".join(_shown(value) for value in row[2:])

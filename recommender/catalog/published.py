@@ -23,11 +23,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Offer:
-    """A format other than GGUF in which a model can be had."""
+    """A format other than GGUF in which a model can be had, or made by oneself."""
 
     format: str
     quantization: str
-    repo: str
+    repo: str  # a repository, or the name in the runtime's own catalog
+    availability: str  # file, repo, convert or service
+    file: str = ""
+    bytes: float | None = None  # as listed, where its runtime's catalog says
 
 
 def file_type(text: str) -> str:
@@ -82,20 +85,38 @@ def published_quantizations(files: Iterable[Mapping[str, str]]) -> dict[str, set
     return dict(found)
 
 
-def offers(row: Mapping[str, str]) -> list[Offer]:
-    """What a model's row says about formats other than GGUF."""
-    found = [Offer("safetensors", "bf16", row["model_id"])]
-    for repo in _listed(row.get("mlx_repo", "")):
+def offers(
+    model: Mapping[str, str], listed: Iterable[Mapping[str, str]], convertible: Iterable[tuple[str, str]]
+) -> list[Offer]:
+    """Every format other than GGUF a model can be had in, one offer per format and quantization.
+
+    Args:
+        model: a row of models.csv.
+        listed: its rows of runtime_models.csv: what runtimes with a catalog of their own publish.
+        convertible: format and quantization of the runtimes that convert any model themselves.
+    """
+    found = [Offer("safetensors", "bf16", model["model_id"], "repo")]
+    for repo in _listed(model["mlx_repo"]):
         for bits in _MLX_PRECISIONS:
             name = repo.replace("{quantization}", bits)
             # A repository that does not say its precision is left out: its size could not be told.
-            if name.casefold().endswith(bits) and not any(offer.quantization == f"mlx-{bits}" for offer in found):
-                found.append(Offer("mlx", f"mlx-{bits}", name))
-    if alias := row.get("onnx_foundry_local_alias", ""):
-        found.append(Offer("onnx", "onnx-int4", alias))
-    if azure := row.get("azure_catalog_id", ""):
-        found.append(Offer("managed", "", azure))
-    return found
+            if name.casefold().endswith(bits):
+                found.append(Offer("mlx", f"mlx-{bits}", name, "repo"))
+    if model["onnx_foundry_local_alias"]:
+        found.append(Offer("onnx", "onnx-int4", model["onnx_foundry_local_alias"], "repo"))
+    if model["azure_catalog_id"]:
+        found.append(Offer("managed", "", model["azure_catalog_id"], "service"))
+    for row in listed:
+        if row["format"] != "gguf":
+            size = float(row["file_bytes"]) if row["file_bytes"] else None
+            availability = "file" if row["file"] else "repo"
+            repo = row["repo"] or row["name"]
+            found.append(Offer(row["format"], row["quantization"], repo, availability, row["file"], size))
+    found += [Offer(kind, quantization, "", "convert") for kind, quantization in convertible]
+    first: dict[tuple[str, str], Offer] = {}
+    for offer in found:
+        first.setdefault((offer.format, offer.quantization), offer)
+    return list(first.values())
 
 
 def _listed(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 
 from recommender import paths
+from recommender.catalog.database import attach, is_lock, locked
 from recommender.catalog.facts import FileRow, ModelRow, ScenarioRow, read_facts, read_scenarios, read_tasks
 from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
-from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, unknown
+from recommender.errors import CatalogError, NotWritableError, unknown
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -165,7 +165,7 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
         return Catalog(connection, None, (f"{error} Until then the catalog is kept in memory.",))
     except CatalogError as error:
         if opened and _has_schema(opened, csv_dir):
-            return Catalog(opened, path, (f"The last good catalog is in use, because the new one was refused: {error}",))
+            return Catalog(opened, path, (f"The last good catalog is in use; the new one was refused: {error}",))
         raise
     if opened:
         opened.close()
@@ -180,27 +180,15 @@ def _attached(path: Path) -> DuckDBPyConnection | None:
     if not path.exists():
         return None
     connection = duckdb.connect(":memory:")
-    name = str(path).replace("'", "''")
     try:
-        connection.execute(f"ATTACH '{name}' AS catalog (READ_ONLY)")
-        connection.execute("USE catalog")
+        attach(connection, path, "READ_ONLY")
         connection.execute("SELECT fingerprint, stamp, schema_fingerprint FROM build_info").fetchall()
     except duckdb.Error as error:
         connection.close()
-        if "lock" in str(error):
+        if is_lock(error):
             raise locked(path, error) from error
         return None
     return connection
-
-
-def locked(path: Path, error: Exception) -> DatabaseLockedError:
-    """The error for a file that another process holds; DuckDB's own text has the program and its PID."""
-    text = str(error)
-    start = text.find("held in ")
-    holder = text[start + len("held in ") :].split(". ")[0].splitlines()[0] if start >= 0 else "another process"
-    return DatabaseLockedError(
-        f"{path} is held by {holder}. Close that program, or set {paths.HOME_VARIABLE} to another folder."
-    )
 
 
 def _is_current(connection: DuckDBPyConnection, csv_dir: Path) -> bool:

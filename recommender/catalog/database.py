@@ -1,0 +1,64 @@
+"""What the catalog's file and the measurements' file have in common: attaching, locks and unwritable places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recommender import paths
+from recommender.errors import DatabaseLockedError, NotWritableError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+# Written by DuckDB 2.0 in the format that 1.5 reads too; without it the file could not be opened by an older client.
+STORAGE_VERSION = "v1.5.0"
+WRITE = f"STORAGE_VERSION '{STORAGE_VERSION}'"
+
+
+def attach(connection: DuckDBPyConnection, path: str | Path, options: str) -> None:
+    """Attach a database file (or ":memory:") under the name ``catalog`` and make it the current one.
+
+    Attached, not connected to: DuckDB shares one instance among a process's connections to the same path, so a
+    process that holds a replaced file would go on seeing the old one.
+    """
+    name = str(path).replace("'", "''")
+    connection.execute(f"ATTACH '{name}' AS catalog ({options})")
+    connection.execute("USE catalog")
+
+
+def detach(connection: DuckDBPyConnection) -> None:
+    """Write everything out and give the file back."""
+    connection.execute("USE memory")
+    connection.execute("DETACH catalog")
+
+
+def is_lock(error: Exception) -> bool:
+    """Whether DuckDB refused a file because another process has it."""
+    text = str(error)
+    return "Could not set lock" in text or "being used by another process" in text
+
+
+def locked(path: Path, error: Exception) -> DatabaseLockedError:
+    """The error for a file that another process holds; DuckDB's own text has the program and its PID."""
+    text = str(error)
+    start = text.find("held in ")
+    holder = text[start + len("held in ") :].split(". ")[0].splitlines()[0] if start >= 0 else "another program"
+    return DatabaseLockedError(
+        f"{path} is held by {holder}. Close that program, or set {paths.HOME_VARIABLE} to another folder."
+    )
+
+
+def not_writable(what: str, path: Path, error: Exception) -> NotWritableError:
+    """The error for a read-only folder or a full disk."""
+    return NotWritableError(
+        f"{what} cannot be written to {path}: {first_line(error)}. "
+        f"Free some room there, or set {paths.HOME_VARIABLE} to a folder you can write in."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """An error's first sentence, without its full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -1,0 +1,251 @@
+"""Finished runs, kept in a database file of their own so that a rebuilt catalog loses none.
+
+The file is opened for each operation and closed after it, so that the page and the command line can both write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from recommender import paths
+from recommender.catalog.database import WRITE, attach, detach, is_lock, locked, not_writable
+from recommender.catalog.migrations import migrate, pending
+from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, unknown
+from recommender.types import Measurement, Memory, Settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from recommender.estimate.calibrate import Calibration
+    from recommender.types import Device
+
+_PARTS: dict[str, type[Settings] | type[Memory]] = {"settings": Settings, "memory": Memory}
+_RETRY_EVERY_S = 0.05
+# DuckDB gives a process one configuration per file, so operations of this process on one file take turns.
+_TURNS: dict[Path, Lock] = {}
+_UNSAVED: dict[Path, list[Measurement]] = {}
+
+
+class MeasurementStore:
+    """The measurements of this machine's user.
+
+    Args:
+        path: the database file; in the user's data folder by default. It is made with the first measurement.
+        patience_s: how long to wait for another process that has the file.
+
+    Attributes:
+        notes: sentences to show, such as that measurements are only in memory. Usually empty.
+    """
+
+    def __init__(self, path: Path | None = None, patience_s: float = 5.0) -> None:
+        self.path = (path or paths.measurements_database()).absolute()
+        self.notes: tuple[str, ...] = ()
+        self._patience_s = patience_s
+        self._turn = _TURNS.setdefault(self.path, Lock())
+        self._unsaved = _UNSAVED.setdefault(self.path, [])
+        self._read: tuple[object, tuple[Measurement, ...]] = (None, ())
+
+    def add(self, measurement: Measurement) -> None:
+        """Keep one measurement; adding the same id again changes nothing.
+
+        Where the folder cannot be written it is kept until the program ends, and ``notes`` says so.
+
+        Raises:
+            DatabaseLockedError: another process has had the file open all the while; the message names both.
+        """
+        values = _to_row(measurement)
+        names = ", ".join(values)
+        marks = ", ".join(["?"] * len(values))
+        try:
+            with self._turn, self._writing() as connection:
+                connection.execute(f"INSERT OR IGNORE INTO measurements ({names}) VALUES ({marks})", [*values.values()])
+        except NotWritableError as error:
+            self._unsaved.append(measurement)
+            self.notes = (f"{error} Until then measurements are kept in memory and end with the program.",)
+
+    def all(self, device_key: str | None = None) -> tuple[Measurement, ...]:
+        """Every measurement, of one kind of hardware when a key is given; newest first.
+
+        While another process has the file open for long, a copy of it is read.
+
+        Raises:
+            DatabaseLockedError: another process has the file and it could not be copied either.
+            CatalogError: the file is no database of measurements, or a newer version wrote it.
+        """
+        with self._turn:
+            found = [*self._stored(), *self._unsaved]
+        wanted = [one for one in found if device_key in (None, one.device_key)]
+        return tuple(sorted(wanted, key=lambda one: (one.measured_at, one.id), reverse=True))
+
+    def get(self, measurement_id: str) -> Measurement:
+        """The measurement of this id. Raises UnknownNameError with the nearest ids when there is none."""
+        found = {measurement.id: measurement for measurement in self.all()}
+        if measurement_id not in found:
+            raise unknown("measurement", measurement_id, list(found))
+        return found[measurement_id]
+
+    def export_json(self) -> str:
+        """All measurements as a JSON list of objects with the fields of :class:`Measurement`, newest first."""
+        return json.dumps([_finite(asdict(measurement)) for measurement in self.all()], indent=2, ensure_ascii=False)
+
+    def export_markdown(self) -> str:
+        """All measurements as a Markdown table, newest first."""
+        head = ("Measured", "Device", "Model", "Quantization", "Runtime", "Prompt", "Generated", "Prefill tok/s",
+                "Decode tok/s", "TTFT s", "Peak memory GiB", "Notes")  # fmt: skip
+        lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+        for one in self.all():
+            peak = "" if one.peak_resident_bytes is None else f"{one.peak_resident_bytes / 1024**3:.2f}"
+            notes = [one.noise_reason or "noisy"] if one.noisy else []
+            notes += ["rehearsal: weights without values"] if one.rehearsal else []
+            cells = (one.measured_at, one.device_name, one.model_id, one.quantization, f"{one.runtime} ({one.binding})",
+                     str(one.prompt_tokens), str(one.gen_tokens), _spread(one.prefill_tokens_per_s, one.prefill_low,
+                     one.prefill_high), _spread(one.decode_tokens_per_s, one.decode_low, one.decode_high),
+                     f"{one.ttft_s:.2f}", peak, "; ".join(notes))  # fmt: skip
+            lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+        return "\n".join(lines) + "\n"
+
+    def _stored(self) -> tuple[Measurement, ...]:
+        """What the file holds; read again only after it changed."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return ()
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._read[0] != state:
+            self._read = (state, self._load())
+        return self._read[1]
+
+    def _load(self) -> tuple[Measurement, ...]:
+        try:
+            with self._patiently("READ_ONLY") as connection:
+                if not pending(connection):
+                    return _measurements(connection)
+        except DatabaseLockedError as error:
+            return self._load_copy(error)
+        with self._writing() as connection:  # an older file: bring it up to date first
+            return _measurements(connection)
+
+    def _load_copy(self, error: DatabaseLockedError) -> tuple[Measurement, ...]:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / self.path.name
+            log = self.path.with_name(self.path.name + ".wal")
+            try:
+                shutil.copyfile(self.path, copy)
+                if log.exists():
+                    shutil.copyfile(log, copy.with_name(log.name))
+                with _attached(copy, WRITE) as connection:
+                    migrate(connection)
+                    return _measurements(connection)
+            except (OSError, duckdb.Error):
+                raise error from None  # it was being written: the lock is the reason to tell
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[DuckDBPyConnection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._patiently(WRITE) as connection:
+                migrate(connection)
+                connection.begin()
+                try:
+                    yield connection
+                    connection.commit()
+                except BaseException:
+                    with contextlib.suppress(duckdb.Error):
+                        connection.rollback()
+                    raise
+        except (OSError, duckdb.IOException) as error:
+            if isinstance(error, DatabaseLockedError):
+                raise
+            raise not_writable("Measurements", self.path, error) from error
+
+    @contextlib.contextmanager
+    def _patiently(self, options: str) -> Iterator[DuckDBPyConnection]:
+        """Open the file, waiting a while when another process has it."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            with contextlib.ExitStack() as stack:
+                try:
+                    connection = stack.enter_context(_attached(self.path, options))
+                except duckdb.IOException as error:
+                    if is_lock(error) and time.monotonic() < until:
+                        time.sleep(_RETRY_EVERY_S)
+                        continue
+                    if is_lock(error):
+                        raise locked(self.path, error) from error
+                    if "not a valid DuckDB database" in str(error):
+                        raise CatalogError(f"{self.path} is not a database. Move it away to start anew.") from error
+                    raise
+                yield connection
+                return
+
+
+@contextlib.contextmanager
+def _attached(path: Path, options: str) -> Iterator[DuckDBPyConnection]:
+    with contextlib.closing(duckdb.connect(":memory:")) as connection:
+        attach(connection, path, options)
+        yield connection
+        detach(connection)
+
+
+def calibration_for(device: Device) -> Calibration | None:
+    """What the measurements on this kind of hardware say, ``None`` when there are none."""
+    from recommender.device import device_key
+    from recommender.estimate.calibrate import calibration
+
+    key = device_key(device)
+    own = MeasurementStore().all(key)
+    return calibration(own, key) if own else None
+
+
+def _to_row(measurement: Measurement) -> dict[str, Any]:
+    """Column → value; the fields of ``settings`` and ``memory`` have columns of their own."""
+    row: dict[str, Any] = {}
+    for field in fields(Measurement):
+        value = getattr(measurement, field.name)
+        if field.name in _PARTS:
+            for part in fields(_PARTS[field.name]):
+                row[f"{field.name}_{part.name}"] = None if value is None else getattr(value, part.name)
+        else:
+            row[field.name] = value
+    return row
+
+
+def _measurements(connection: DuckDBPyConnection) -> tuple[Measurement, ...]:
+    cursor = connection.execute("SELECT * FROM measurements")
+    columns = [column[0] for column in cursor.description or []]
+    return tuple(_from_row(dict(zip(columns, row, strict=True))) for row in cursor.fetchall())
+
+
+def _from_row(row: dict[str, Any]) -> Measurement:
+    values: dict[str, Any] = {}
+    for field in fields(Measurement):
+        if field.name in _PARTS:
+            kind = _PARTS[field.name]
+            part = {one.name: row[f"{field.name}_{one.name}"] for one in fields(kind)}
+            values[field.name] = None if all(value is None for value in part.values()) else kind(**part)
+        else:
+            values[field.name] = row[field.name]
+    return Measurement(**values)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become null."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _spread(value: float, low: float, high: float) -> str:
+    return f"{value:.1f} ({low:.1f}–{high:.1f})"
