@@ -134,6 +134,8 @@ CREATE TABLE quant_types (
     block_size INTEGER CHECK (block_size > 0), -- weights
     bytes_per_block INTEGER CHECK (bytes_per_block > 0),
     bytes_per_tensor INTEGER CHECK (bytes_per_tensor >= 0), -- on top of the blocks
+    gguf_type INTEGER CHECK (gguf_type >= 0), -- ggml's number for it
+    scale_offsets VARCHAR,
     bits_per_weight DOUBLE CHECK (bits_per_weight > 0),
     bpw_llama31_8b DOUBLE CHECK (bpw_llama31_8b > 0), -- bits per weight of the whole file
     size_gib_llama31_8b DOUBLE CHECK (size_gib_llama31_8b > 0),
@@ -572,6 +574,7 @@ CREATE TABLE quant_labels (
     label VARCHAR PRIMARY KEY,
     bits_per_weight DOUBLE NOT NULL CHECK (bits_per_weight > 0),
     quant_class VARCHAR NOT NULL,
+    quantization VARCHAR, -- the same in the catalog's own words
     source VARCHAR NOT NULL
 );
 

@@ -91,6 +91,7 @@ def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -
     files = inputs(csv_dir)
     version = package_version()
     before, print_before = stamp(files), fingerprint(files, version)
+    connection.begin()
     create_tables(connection, schema_file(csv_dir))
     csv_tables, derived_tables = tables(connection)
     notes = [
@@ -114,6 +115,7 @@ def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -
     }
     kinds = {name: "TIMESTAMP" if name == "built_at" else "VARCHAR" for name in info}
     insert_columns(connection, "build_info", kinds, {name: [value] for name, value in info.items()})
+    connection.commit()
     rows = {
         name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0]
         for name in (*csv_tables, *derived_tables)

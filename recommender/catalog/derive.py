@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recommender.catalog.load import column_types, insert_columns
-from recommender.catalog.published import Offer, offers, published_files, published_quantizations
+from recommender.catalog.published import (
+    Offer,
+    likely_in_repository,
+    offers,
+    published_files,
+    published_quantizations,
+    usual_quantizations,
+)
 from recommender.catalog.rows import CsvTable
 from recommender.errors import BadInputError, UnknownNameError
 from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
 from recommender.estimate.quality import fit_abilities
 from recommender.estimate.quant_loss import loss_points
-from recommender.estimate.tensors import kv_shape, layout, live_width, rough_bits, rough_layout
+from recommender.estimate.tensors import kv_shape, layout, live_width, rough_layout
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Records = list[dict[str, str]]
+# A published file may carry a newer tokenizer or a tensor more; beyond this share its recipe or shape is another one.
+_LAYOUT_TOLERANCE = 0.02
 
 
 def derive(connection: DuckDBPyConnection, loaded: Mapping[str, CsvTable]) -> list[str]:
@@ -74,11 +83,15 @@ def _variants(
     """One row per model, format and quantization: GGUF in every standard file type, other formats where offered."""
     files = loaded["gguf_files"].records()
     published, listed_types = published_files(models, files), published_quantizations(files)
+    usual = usual_quantizations(listed_types)
     standard, special = _file_types(loaded)
     own_catalogs: dict[str, Records] = defaultdict(list)
     for listed in loaded["runtime_models"].records():
         own_catalogs[listed["model_id"]].append(listed)
     convertible = _convertible(loaded)
+    bits = {
+        row["name"]: float(row["bits_per_weight"]) for row in loaded["quant_loss"].records() if row["kind"] == "type"
+    }
     rows: list[Row] = []
     left_out: set[str] = set()
     for model in models:
@@ -93,13 +106,13 @@ def _variants(
             file = published.get((model_id, quantization))
             if file is not None:
                 row.update(repo=file.repo, file=file.file, published_bytes=file.bytes, availability="file")
-            elif quantization in has and model["gguf_repos"]:
+            elif model["gguf_repos"] and likely_in_repository(quantization, has, usual):
                 row.update(repo=model["gguf_repos"].split(";")[0].strip(), file="", availability="repo")
             else:
                 row.update(repo="", file="", availability="convert")
             rows.append(row)
         for offer in offers(model, own_catalogs[model_id], convertible):
-            other = _other_sizes(model, arch, offer)
+            other = _other_sizes(model, arch, offer, bits)
             if other is None or not _has_known_loss(offer.quantization):
                 left_out.add(offer.quantization)
                 continue
@@ -107,6 +120,22 @@ def _variants(
             row.update(repo=offer.repo, file=offer.file, published_bytes=None, availability=offer.availability)
             rows.append(row)
     _insert(connection, "variants", rows)
+    return [*_left_out(left_out), *_far_from_published(rows)]
+
+
+def _far_from_published(rows: Sequence[Row]) -> list[str]:
+    """Layouts that a published file of exactly known size contradicts."""
+    far = [
+        f"{row['model_id']} {row['quantization']} ({row['file_bytes'] / row['published_bytes'] - 1:+.1%})"
+        for row in rows
+        if row.get("layout") == "exact"
+        and row.get("published_bytes")
+        and abs(row["file_bytes"] / row["published_bytes"] - 1) > _LAYOUT_TOLERANCE
+    ]
+    return [f"{len(far)} layouts differ from the published file: {', '.join(far)}"] if far else []
+
+
+def _left_out(left_out: set[str]) -> list[str]:
     what = "Quantizations left out, because their size or their loss of quality is not known"
     return [f"{what}: {', '.join(sorted(left_out))}"] if left_out else []
 
@@ -151,7 +180,9 @@ def _gguf_sizes(model: Mapping[str, str], arch: Architecture | None, quantizatio
         return None
 
 
-def _other_sizes(model: Mapping[str, str], arch: Architecture | None, offer: Offer) -> Row | None:
+def _other_sizes(
+    model: Mapping[str, str], arch: Architecture | None, offer: Offer, bits_per_weight: Mapping[str, float]
+) -> Row | None:
     """Rough bytes of a format whose tensor types the catalog does not list; ``None`` where nothing is known.
 
     A complete architecture still gives the shares of embedding, head and experts in use: those of its BF16 layout.
@@ -159,12 +190,12 @@ def _other_sizes(model: Mapping[str, str], arch: Architecture | None, offer: Off
     if offer.format == "managed":
         return {}
     total, active = _parameters(model)
-    try:
-        bits = rough_bits(offer.quantization)
-    except BadInputError:
-        if offer.bytes is None:
-            return None
+    if offer.quantization in bits_per_weight:
+        bits = bits_per_weight[offer.quantization]
+    elif offer.bytes is not None:
         bits = 8 * offer.bytes / total
+    else:
+        return None
     full = layout(arch, "BF16") if arch is not None else rough_layout(total, active, "BF16")
     scale = bits / full.bits_per_weight
     sizes = {name: value * scale for name, value in vars(full).items() if name.endswith(("_bytes", "_per_token"))}

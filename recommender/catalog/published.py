@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 # Other spellings of llama.cpp's own file types; its quantize tool takes the short ones for the same mixes.
 _SPELLINGS = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE"}
 
+# With this many quantizations of a model on record, one more is taken not to exist rather than not to be listed.
+_WELL_LISTED = 5
 _MLX_PRECISIONS = ("4bit", "8bit", "bf16")
 
 
@@ -83,6 +85,18 @@ def published_quantizations(files: Iterable[Mapping[str, str]]) -> dict[str, set
         if row["kind"] in ("model", "split") and row["model_id"] and row["quant"]:
             found[row["model_id"]].add(file_type(row["quant"]))
     return dict(found)
+
+
+def usual_quantizations(listed: Mapping[str, set[str]]) -> set[str]:
+    """Quantizations that most models have whose files are well listed: any GGUF repository is likely to have them."""
+    well_listed = [names for names in listed.values() if len(names) >= _WELL_LISTED]
+    count = Counter(name for names in well_listed for name in names)
+    return {name for name, models in count.items() if 2 * models > len(well_listed)}
+
+
+def likely_in_repository(quantization: str, listed: set[str], usual: set[str]) -> bool:
+    """Whether a repository probably has a file that is not listed: never so where its files are well listed."""
+    return quantization in listed or (len(listed) < _WELL_LISTED and quantization in usual)
 
 
 def offers(
