@@ -53,12 +53,18 @@ class RuntimeModel:
 
     @classmethod
     def of(cls, model: _CatalogModel, variant: _CatalogVariant) -> RuntimeModel:
-        """From a row of the catalog's models and one of its variants."""
+        """From a row of the catalog's models and one of its variants.
+
+        A file name with "*" stands for the pieces of a split file: then repository and quantization name it. A place
+        that is no repository on the Hub (a download site) cannot be named to a runtime, so its file is left out too.
+        """
+        elsewhere = bool(variant.repo) and "/" not in variant.repo
+        pieces = "*" in (variant.file or "")
         return cls(
             model_id=model.model_id,
             format=variant.format,
-            repo=variant.repo or "",
-            file=variant.file or "",
+            repo="" if elsewhere else variant.repo or "",
+            file="" if elsewhere or pieces else variant.file or "",
             base_repo=model.model_id,
             mlx_repo=model.mlx_repo or "",
             foundry_alias=model.onnx_foundry_local_alias or "",

@@ -61,7 +61,7 @@ def join(*words: str | int) -> str:
 
 def steps(*commands: str) -> str:
     """Commands of which each starts only when the one before succeeded, a line each."""
-    return " && \\\n".join(command for command in commands if command)
+    return " &&\n".join(command for command in commands if command)
 
 
 def quoted(text: str) -> str:
