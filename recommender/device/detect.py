@@ -1,4 +1,4 @@
-"""This machine as a ``Device``. Nothing here raises: what cannot be found out stays unknown."""
+"""This machine as a ``Device``. What cannot be found out stays unknown; a machine never makes detection fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recommender.device import memory as _memory
 from recommender.device import tables
 from recommender.device.cgroup import cgroup_limits
 from recommender.device.host import Host
-from recommender.device.match import match_cpu
+from recommender.device.match import essence, match_cpu
 from recommender.types import GIB, Device, Gpu
 
 _SYSTEMS = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
@@ -63,6 +63,7 @@ def detect(runtime_devices: bool = False, host: Host | None = None) -> Device:
     unified = any(gpu.unified for gpu in gpus) and not any(not gpu.unified and gpu.backend for gpu in gpus)
     share = _gpu_fraction(operating_system, memory.total_bytes, gpus) if unified else None
     performance, performance_origin = _performance_cores(processor)
+    npu_name, npu_tops = ("", None) if _is_virtual(host) else _npu(processor)
 
     device = Device(
         id="this-machine",
@@ -79,6 +80,8 @@ def detect(runtime_devices: bool = False, host: Host | None = None) -> Device:
         ram_free_bytes=memory.free_bytes,
         bandwidth_bytes_per_s=bandwidth,
         gpus=gpus,
+        npu_name=npu_name,
+        npu_tops=npu_tops,
         unified_memory=unified,
         gpu_memory_fraction=share,
         disk_free_bytes=_memory.disk_free_bytes(str(paths.models_dir())) if host.real else None,
@@ -88,6 +91,8 @@ def detect(runtime_devices: bool = False, host: Host | None = None) -> Device:
         "bandwidth_bytes_per_s": bandwidth_origin,
         "performance_cores": performance_origin,
         "gpu_memory_fraction": "derived",
+        "npu_name": "preset",
+        "npu_tops": "preset",
     }
     sources = {
         field: origins.get(field, "detected")
@@ -121,7 +126,7 @@ def _identity(host: Host, cpu_model: str) -> tuple[str, str]:
     named = product if product and product not in ("System Product Name", "To Be Filled By O.E.M.") else ""
     if vendor and named and not named.startswith(vendor.split()[0]):
         named = f"{vendor} {named}"
-    if _VIRTUAL.search(f"{vendor} {product}") or " hypervisor " in f"{host.read('proc/cpuinfo')} ":
+    if _is_virtual(host):
         return "server", f"Virtual machine ({cpu_model})" if cpu_model else "Virtual machine"
     chassis = host.number("sys/class/dmi/id/chassis_type")
     kind = _CHASSIS.get(int(chassis) if chassis else 0, "")
@@ -130,10 +135,22 @@ def _identity(host: Host, cpu_model: str) -> tuple[str, str]:
     return kind, named or cpu_model or "This computer"
 
 
+def _is_virtual(host: Host) -> bool:
+    """Whether a hypervisor lies beneath (a container on real hardware is not virtual)."""
+    if host.system != "Linux":
+        return False
+    named = f"{host.read('sys/class/dmi/id/sys_vendor')} {host.read('sys/class/dmi/id/product_name')}"
+    wsl = "microsoft" in host.read("proc/version").casefold()  # Windows' own Linux: the person's machine all the same
+    return not wsl and bool(_VIRTUAL.search(named) or re.search(r"\bhypervisor\b", host.read("proc/cpuinfo")))
+
+
 def _has_battery() -> bool:
     import psutil
 
-    return psutil.sensors_battery() is not None
+    try:
+        return psutil.sensors_battery() is not None
+    except (OSError, RuntimeError, AttributeError, psutil.Error):
+        return False
 
 
 # ── figures that the machine does not state itself ───────────────────────────────────────────────────────────
@@ -148,21 +165,28 @@ def _bandwidth(host: Host, processor: _cpu.Cpu, gpus: tuple[Gpu, ...]) -> tuple[
     if firmware:
         return firmware, "derived"
     board = host.read("proc/device-tree/model")
+    if not board and _is_virtual(host):
+        return None, ""  # a share of a socket's bandwidth that nobody publishes
     rows = _board_rows(board) if board else match_cpu(processor.model)
-    known = {row["cpu_mem_bw_gbs"] for row in rows if row["cpu_mem_bw_gbs"]}
-    if len(known) == 1:
-        origins = {row["bandwidth_origin"] for row in rows if row["cpu_mem_bw_gbs"]}
-        # A socketed CPU takes slower memory than its best; only a board's or a package's own memory is certain.
-        certain = bool(board) or all(row["memory_type"].startswith("LPDDR") for row in rows)
-        return float(known.pop()) * 1e9, "derived" if certain and "assumed" not in origins else "assumed"
-    return None, ""
+    known = {float(row["cpu_mem_bw_gbs"]) for row in rows if row["cpu_mem_bw_gbs"]}
+    if not known:
+        return None, ""
+    # Where one processor comes with slower and faster memory, the slower; a socket may hold less than its best.
+    soldered = bool(board) or all(row["memory_type"].startswith("LPDDR") for row in rows if row["cpu_mem_bw_gbs"])
+    certain = soldered and len(known) == 1 and not any(row["bandwidth_origin"] == "assumed" for row in rows)
+    return min(known) * 1e9, "derived" if certain else "assumed"
 
 
 def _board_rows(board: str) -> tuple[tables.Row, ...]:
-    folded = board.casefold()
-    rows = [row for row in tables.device_rows().values() if row["role"] == "machine" and row["kind"] == "sbc"]
-    named = [row for row in rows if folded.startswith(row["name"].casefold().removeprefix("nvidia "))]
-    return tuple(sorted(named, key=lambda row: -len(row["name"]))[:1])
+    """Boards whose whole name is in what the device tree says, the most exact ones ("… Orin Nano … Super")."""
+    words = essence(board)
+    named = [
+        (len(name), row)
+        for row in tables.device_rows().values()
+        if row["role"] == "machine" and row["kind"] == "sbc" and (name := essence(row["name"])) and name <= words
+    ]
+    most = max((count for count, _ in named), default=0)
+    return tuple(row for count, row in named if count == most)
 
 
 def _shared_bandwidth(gpu: Gpu, bandwidth: float | None) -> Gpu:
@@ -190,6 +214,14 @@ def _performance_cores(processor: _cpu.Cpu) -> tuple[int | None, str]:
         if processor.physical_cores is None or cores <= processor.physical_cores:
             return cores, "preset"
     return None, ""
+
+
+def _npu(processor: _cpu.Cpu) -> tuple[str, float | None]:
+    """The neural processor that belongs to this CPU, where every catalog row of it says the same."""
+    rows = [row for row in match_cpu(processor.model) if row["npu_tops"]]
+    names = {row["npu_name"] for row in rows if row["npu_name"]}
+    tops = {float(row["npu_tops"]) for row in rows}
+    return (names.pop() if len(names) == 1 else "", tops.pop() if len(tops) == 1 else None)
 
 
 # ── what llama.cpp itself sees ───────────────────────────────────────────────────────────────────────────────

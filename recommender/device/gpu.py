@@ -21,7 +21,7 @@ _SMI_PLACES = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi", r"C:\Windows\System3
 
 _INTEGRATED_NAMES = re.compile(
     r"\b(uhd|iris|hd graphics|adreno|mali|vega \d+|radeon \d{3}m|radeon \d{4}s)\b|\bradeon( \w+)? graphics\b"
-    r"|^intel graphics$|\bcustom gpu\b|\b(renoir|cezanne|lucienne|barcelo|rembrandt|phoenix|raphael|strix|krackan|picasso|mendocino)\b"
+    r"|^intel graphics$|\bcustom gpu\b|\b(renoir|cezanne|lucienne|barcelo|rembrandt|phoenix|raphael|strix|krackan)\b"
 )
 
 # What firmware carves out for the screen alone is at most this much; more is meant for computing.

@@ -93,7 +93,7 @@ def cpu_list(text: str) -> set[int]:
     found: set[int] = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if first.isdigit() and (last.isdigit() or not last):
+        if first.isdecimal() and (last.isdecimal() or not last):
             start, stop = int(first), int(last or first)
             if stop - start <= 65536:
                 found.update(range(start, stop + 1))

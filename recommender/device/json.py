@@ -103,7 +103,9 @@ def from_dict(plain: object) -> Device:
 
 def _checked(plain: object, cls: type, what: str, ignored: frozenset[str]) -> dict[str, Any]:
     if not isinstance(plain, Mapping):
-        raise BadInputError(f"{what.capitalize()} must be a JSON object with names and values, not {_shown(plain)}.")
+        raise BadInputError(
+            f"{what[:1].upper()}{what[1:]} must be a JSON object with names and values, not {_shown(plain)}."
+        )
     names = [field.name for field in fields(cls)]
     known: dict[str, Any] = {}
     for key, value in plain.items():
@@ -112,7 +114,7 @@ def _checked(plain: object, cls: type, what: str, ignored: frozenset[str]) -> di
         if key not in names:
             close = nearest(str(key), names)
             hint = f" Did you mean {', '.join(close)}?" if close else ""
-            raise BadInputError(f"{what.capitalize()} has no field called {key!r}.{hint}")
+            raise BadInputError(f"{what[:1].upper()}{what[1:]} has no field called {key!r}.{hint}")
         known[key] = _value(str(key), value)
     return known
 

@@ -24,11 +24,11 @@ _NOISE = _words(
 # Words that make another product of the same number: they must agree on both sides.
 _VARIANTS = _words(
     "ti super xt xtx gre d mobile laptop max pro ultra plus air mini studio nano nx agx thor ada blackwell "
-    "sff sxm pcie nvl xl fold se e lite 3d"
+    "sff xl fold se e lite 3d"
 )
 # Words that name a board's slot, memory or brand line; two different slots are two different boards.
 _SLOTS = _words("pcie sxm sxm2 sxm4 sxm5 nvl")
-_FORM = _SLOTS | _words("tesla quadro rtx hbm2 hbm3 hbm2e instinct edition workstation server max q")
+_FORM = _SLOTS | _words("tesla quadro rtx hbm2 hbm3 hbm2e instinct edition workstation server")
 _SYNONYMS = {
     "notebook": "laptop",
     "mobile": "laptop",
@@ -108,26 +108,24 @@ def _search_score(wanted: tuple[str, ...], entry: _Entry) -> float | None:
     return score - 0.1 * len(extra) - 0.5 * unasked + (0.5 if " ".join(wanted) in entry.text else 0.0)
 
 
-def _essence(text: str) -> tuple[frozenset[str], frozenset[str]]:
+def essence(text: str) -> frozenset[str]:
+    """The words that make a product: without brands and memory sizes, with "laptop" where it is one."""
     words = tokens(text)
-    sizes = {word for word in words if re.fullmatch(r"\d+g(i)?b", word)}
-    kept = {word for word in words if word not in _NOISE and word not in sizes}
-    if "laptop" in words:
-        kept.add("laptop")
-    return frozenset(kept), frozenset(sizes)
+    kept = {word for word in words if word not in _NOISE and not re.fullmatch(r"\d+gi?b", word)}
+    return frozenset(kept | ({"laptop"} & set(words)))
 
 
 @cache
-def _gpu_names() -> tuple[tuple[frozenset[str], frozenset[str], float | None, Row], ...]:
-    named = []
+def _gpu_names() -> tuple[tuple[frozenset[str], float | None, Row], ...]:
+    named: list[tuple[frozenset[str], float | None, Row]] = []
     for row in tables.device_rows().values():
-        if not row["gpu_name"] or row["role"] not in ("card", "machine", "chip") or (row["gpu_count"] or "1") != "1":
+        if not row["gpu_name"] or row["role"] == "anchor" or (row["gpu_count"] or "1") != "1":
             continue
-        words, sizes = _essence(row["gpu_name"])
         vram = float(row["gpu_vram_gb"]) if row["gpu_vram_gb"] not in ("", "shared") else None
-        named.append((words, sizes, vram, row))
+        other_names = row["aliases"].split("|") if row["role"] == "card" and row["aliases"] else []
+        named.extend((essence(name), vram, row) for name in (row["gpu_name"], *other_names))
     # Cards before machines: the card's own row is the one with the vendor's figures.
-    return tuple(sorted(named, key=lambda item: item[3]["role"] != "card"))
+    return tuple(sorted(named, key=lambda item: item[2]["role"] != "card"))
 
 
 def match_gpu(name: str, memory_gib: float | None = None) -> Row | None:
@@ -136,20 +134,22 @@ def match_gpu(name: str, memory_gib: float | None = None) -> Row | None:
     A laptop's chip is never taken for the desktop card of the same number, and where one name covers boards with
     different memory the size decides.
     """
-    words, _ = _essence(name)
+    words = essence(name)
     if not any(re.search(r"\d", word) for word in words):
         return None
-    best: tuple[float, Row] | None = None
-    for known, _, vram, row in _gpu_names():
-        if known != words and not (_same_but_form(known, words)):
+    fitting: list[tuple[float, Row]] = []
+    for known, vram, row in _gpu_names():
+        if known != words and not _same_but_form(known, words):
             continue
         gap = abs(vram - memory_gib) if vram is not None and memory_gib else 0.0
-        if gap > 0.2 * (memory_gib or 0.0) + 0.5:
-            continue
-        penalty = gap + (0.0 if known == words else 0.5)
-        if best is None or penalty < best[0]:
-            best = (penalty, row)
-    return best[1] if best else None
+        if gap <= 0.2 * (memory_gib or 0.0) + 0.5:
+            fitting.append((gap + (0.0 if known == words else 0.5), row))
+    if not fitting:
+        return None
+    closest = min(penalty for penalty, _ in fitting)
+    equal = [row for penalty, row in fitting if penalty == closest]
+    # Boards of one name and different speed (PCIe and SXM, say): unknown is better than the wrong one.
+    return equal[0] if len({row["gpu_mem_bw_gbs"] for row in equal if row["role"] == "card"}) <= 1 else None
 
 
 def _same_but_form(known: frozenset[str], seen: frozenset[str]) -> bool:
@@ -166,13 +166,13 @@ def _cpu_names() -> tuple[tuple[frozenset[str], Row], ...]:
     named = []
     for row in tables.device_rows().values():
         if row["cpu_model"] and row["role"] != "anchor":
-            named.append((_essence(row["cpu_model"])[0], row))
+            named.append((essence(row["cpu_model"]), row))
     return tuple(sorted(named, key=lambda item: item[1]["role"] != "chip"))
 
 
 def match_cpu(model: str) -> tuple[Row, ...]:
     """Catalog rows whose processor is ``model`` as the operating system names it; several machines may share one."""
-    words = frozenset(word for word in _essence(re.sub(r"\b\d+-core\b|w/ .*|with radeon.*", "", model, flags=re.I))[0])
+    words = essence(re.sub(r"\b\d+-core\b|w/ .*|with radeon.*", "", model, flags=re.IGNORECASE))
     words = frozenset(word for word in words if not re.fullmatch(r"\d+th|\d+st|\d+nd|\d+rd", word))
     if not any(re.search(r"\d", word) for word in words):
         return ()
