@@ -17,17 +17,18 @@ _ACCELERATOR_NAMES = {
     "npu": "an NPU",
     "webgpu": "a GPU with WebGPU",
 }
-# What the makers call their NPUs; a device's NPU or processor name tells who made it.
+# What the makers call their NPUs, and what rows of the table call them: a device's NPU or processor name tells which
+# it is. AMD's first generation (XDNA) is another machine than its second, and "Ryzen AI" processors have the second.
 _NPU_WORDS = {
     "qualcomm": ("hexagon", "qualcomm", "snapdragon"),
-    "amd": ("xdna", "ryzen", "amd"),
+    "amd-xdna2": ("xdna 2", "xdna2", "ryzen ai"),
     "intel": ("intel", "ai boost", "core ultra"),
-    "apple": ("apple", "neural engine"),
 }
+_NPU_NAMES = {"qualcomm": "a Qualcomm NPU", "amd-xdna2": "an AMD NPU (XDNA 2)", "intel": "an Intel NPU"}
 # Every 64-bit Arm processor has these (Arm Architecture Reference Manual, A64: Advanced SIMD is not optional there).
 _ARM64_BASELINE = frozenset({"neon"})
 # How far a row got before it failed; the furthest gives the most useful reason.
-_OS, _ARCH, _ACCELERATOR, _DETAIL = range(4)
+_OS, _ARCH, _FORM, _ACCELERATOR, _DETAIL = range(5)
 
 
 def accelerators(rows: Sequence[Platform], device: Device, experimental: bool = False) -> tuple[str, ...]:
@@ -60,6 +61,9 @@ def reason(name: str, rows: Sequence[Platform], device: Device, experimental: bo
     if stage == _ARCH:
         kinds = dict.fromkeys(row.arch for row in rows if row.os in (device.os, "any"))
         return f"{name} on {_os(device.os)} needs {listing(kinds, 'or')}, and this device is {device.arch}"
+    if stage == _FORM:
+        needed = dict.fromkeys(found[1] for found in failures if found[0] == _FORM)
+        return f"{name} on {_os(device.os)} is for a {listing(needed, 'or')}, and this is a {device.kind}"
     if stage == _ACCELERATOR:
         needed = dict.fromkeys(found[1] for found in failures if found[0] == _ACCELERATOR)
         return f"{name} on {_os(device.os)} needs {listing(needed, 'or')}, which this device lacks"
@@ -88,10 +92,10 @@ def _against(row: Platform, device: Device) -> tuple[int, str] | None:
         return _OS, _os(row.os)
     if row.arch not in (device.arch, "any"):
         return _ARCH, row.arch
+    if row.form_factors and device.kind not in row.form_factors:
+        return _FORM, listing(row.form_factors, "or")
     if not _accelerated(row, device):
         return _ACCELERATOR, _needed(row)
-    if row.form_factors and device.kind not in row.form_factors:
-        return _DETAIL, f"a {listing(row.form_factors, 'or')}, and this is a {device.kind}"
     if row.accelerator == "cuda":
         short = _below(row.min_compute_capability, [gpu for gpu in device.gpus if _has(gpu, "cuda")])
         if short:
@@ -104,7 +108,7 @@ def _against(row: Platform, device: Device) -> tuple[int, str] | None:
 
 def _needed(row: Platform) -> str:
     if row.accelerator == "npu" and row.vendors:
-        return f"an NPU by {listing([vendor.capitalize() for vendor in row.vendors], 'or')}"
+        return listing([_NPU_NAMES.get(vendor, vendor) for vendor in row.vendors], "or")
     return _ACCELERATOR_NAMES.get(row.accelerator, row.accelerator)
 
 
@@ -124,7 +128,7 @@ def _has(gpu: Gpu, accelerator: str) -> bool:
     if accelerator == "vulkan":
         return gpu.backend in ("vulkan", "cuda", "rocm")  # their drivers come with Vulkan
     if accelerator == "webgpu":
-        return True
+        return bool(gpu.vendor)  # a graphics unit nobody could name has no driver to count on
     return gpu.backend == accelerator
 
 

@@ -103,6 +103,7 @@ def test_neon_need_not_be_listed_on_arm64(make_device: Make) -> None:
         ("windows", "x86-64", "Intel AI Boost", {"onnx-genai", "foundry-local"}),
         ("windows", "x86-64", "AMD XDNA 2", {"onnx-genai", "foundry-local", "lemonade"}),
         ("linux", "x86-64", "Intel AI Boost", {"onnx-genai"}),
+        ("windows", "x86-64", "AMD XDNA", set()),
         ("macos", "arm64", "Apple Neural Engine", set()),
         ("linux", "x86-64", "", set()),
     ],
@@ -112,6 +113,24 @@ def test_an_npu_is_used_only_by_runtimes_made_for_its_maker(
 ) -> None:
     device = make_device(os, arch, "laptop", npu_name=npu, npu_tops=45.0 if npu else None)
     assert {each.id for each in all_runtimes() if "npu" in each.accelerators_for(device)} == expected
+
+
+def test_an_npu_without_a_name_is_known_by_its_processor(make_device: Make) -> None:
+    strix = make_device("windows", npu_tops=50.0, cpu_model="AMD Ryzen AI 9 HX 370")
+    phoenix = make_device("windows", npu_tops=10.0, cpu_model="AMD Ryzen 7 7840U")
+    assert runtime("lemonade").accelerator_for(strix) == "npu"
+    assert runtime("lemonade").accelerator_for(phoenix) == "cpu"
+
+
+def test_vllm_without_a_gpu_is_for_servers_and_says_what_a_laptop_lacks(make_device: Make) -> None:
+    assert runtime("vllm").accelerator_for(make_device(kind="server")) == "cpu"
+    reason = runtime("vllm").device_reason(make_device(kind="laptop"))
+    assert reason == "vLLM on Linux needs an NVIDIA GPU (CUDA) or an AMD GPU (ROCm), which this device lacks"
+
+
+def test_an_old_gpu_is_told_both_numbers(make_device: Make, make_gpu: MakeGpu) -> None:
+    jetson = make_device("linux", "arm64", "sbc", gpus=(make_gpu("nvidia", "cuda", "7.2", "Volta"),))
+    assert runtime("vllm").device_reason(jetson) == "vLLM needs compute capability 7.5 or newer, and Volta has 7.2"
 
 
 def test_a_radeon_is_driven_by_rocm_before_vulkan_and_by_vulkan_where_rocm_is_missing(
