@@ -111,10 +111,11 @@ def _identity(host: Host, cpu_model: str) -> tuple[str, str]:
         from recommender.device.cpu import sysctl
 
         model = sysctl(host, ["hw.model"]).get("hw.model", "")
-        kind = next(
-            (kind for start, kind in _MACS.items() if model.casefold().startswith(start)),
-            "laptop" if not model else "desktop",
-        )
+        # Newer models are all called "Mac15,9" and the like: then the battery tells.
+        kind = next((kind for start, kind in _MACS.items() if model.casefold().startswith(start)), "")
+        if not kind:
+            battery = host.run(["/usr/sbin/ioreg", "-r", "-c", "AppleSmartBattery"])
+            kind = "laptop" if re.search(r'"BatteryInstalled"\s*=\s*Yes', battery) else "desktop"
         return kind, f"Mac with {cpu_model}" if cpu_model else "This Mac"
     if host.system == "Windows":
         return ("laptop" if host.real and _has_battery() else "desktop"), cpu_model or "This computer"

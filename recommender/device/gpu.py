@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,11 +87,12 @@ def nvidia(host: Host, ram_bytes: float | None, ram_free_bytes: float | None) ->
         host.glob("proc/driver/nvidia/version") or host.glob("dev/nvidia*") or host.glob("usr/lib/wsl/lib/nvidia-smi")
     ):
         return []
-    for place in _SMI_PLACES:
-        printed = host.run([place, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
-        if printed.strip():
-            return parse_nvidia_smi(printed, ram_bytes, ram_free_bytes)
-    return []
+    # Only the first that exists: a tool that hangs once would hang again.
+    place = next((place for place in _SMI_PLACES if not host.real or shutil.which(place)), "")
+    if not place:
+        return []
+    printed = host.run([place, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
+    return parse_nvidia_smi(printed, ram_bytes, ram_free_bytes)
 
 
 def parse_nvidia_smi(printed: str, ram_bytes: float | None, ram_free_bytes: float | None) -> list[Gpu]:

@@ -228,6 +228,11 @@ def test_a_mac_has_unified_memory_of_which_the_gpu_may_hold_three_quarters(tmp_p
     assert device.isa == ("neon", "dotprod", "i8mm")
 
 
+@pytest.mark.parametrize(("battery", "kind"), [('"BatteryInstalled" = Yes', "laptop"), ("", "desktop")])
+def test_a_mac_with_a_battery_is_a_laptop(tmp_path: Path, battery: str, kind: str) -> None:
+    assert detect(host=mac(tmp_path, {"sysctl": SYSCTL_M3_MAX, "ioreg": battery})).kind == kind
+
+
 def test_the_smaller_m3_max_is_not_taken_for_the_larger_one(tmp_path: Path) -> None:
     device = detect(host=mac(tmp_path, {"sysctl": SYSCTL_M3_MAX, "ioreg": '"gpu-core-count" = 30'}))
     assert device.bandwidth_bytes_per_s == pytest.approx(300e9)
