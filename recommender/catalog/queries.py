@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from recommender.catalog.facts import ModelRow, read_facts
 from recommender.catalog.store import Catalog
-
-
-@dataclass(frozen=True)
-class VariantRow:
-    """One model × format × quantization. Sizes are ``None`` where managed."""
-
-    model_id: str
-    format: str
-    quantization: str
-    file_bytes: float | None
-    published_bytes: float | None
-    layout: str  # exact, rough or ""
-    repo: str
-    file: str
-    availability: str
 
 
 @dataclass(frozen=True)
@@ -48,42 +33,37 @@ class RuntimeRow:
 
 def runtimes(catalog: Catalog) -> tuple[RuntimeRow, ...]:
     """Every runtime. "conditions" counts as a yes: it can be had, and the terms stand in the recipe."""
+    return catalog.keep("runtimes", lambda: _runtimes(catalog))
+
+
+def _runtimes(catalog: Catalog) -> tuple[RuntimeRow, ...]:
     names = [field for field in RuntimeRow.__dataclass_fields__ if field not in ("id", "runtime")]
     columns = ", ".join(f"CAST({name} AS VARCHAR) IN ('yes', 'true', 'conditions')" for name in names)
     rows = catalog.cursor().execute(f"SELECT id, runtime, {columns} FROM runtimes ORDER BY rowid").fetchall()
     return tuple(RuntimeRow(*row) for row in rows)
 
 
+def candidates_per_runtime(catalog: Catalog) -> dict[str, int]:
+    """How many variants each runtime takes."""
+    return catalog.keep(
+        "candidates per runtime",
+        lambda: dict(catalog.cursor().execute("SELECT runtime, count(*) FROM candidates GROUP BY runtime").fetchall()),
+    )
+
+
 def models_by_id(catalog: Catalog, ids: Collection[str]) -> dict[str, ModelRow]:
     """The models of these ids."""
-    if len(ids) * 4 > catalog.count("models"):
-        return {model.model_id: model for model in catalog.models() if model.model_id in ids}
+    if catalog.count("models") <= _FEW_MODELS:
+        known = catalog.keep("models by id", lambda: {model.model_id: model for model in catalog.models()})
+        return {model_id: known[model_id] for model_id in ids}
     found = read_facts(
         catalog.cursor(), ModelRow, "models", where="model_id IN (SELECT unnest($1))", values=[list(ids)]
     )
     return {model.model_id: model for model in found}
 
 
-def variants_by_key(catalog: Catalog, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], VariantRow]:
-    """The variants of these (model, format, quantization) keys."""
-    if not keys:
-        return {}
-    columns = ", ".join(f"v.{name}" for name in VariantRow.__dataclass_fields__)
-    rows = (
-        catalog.cursor()
-        .execute(
-            f"SELECT {columns} FROM variants v JOIN"
-            " (SELECT unnest($1) AS model_id, unnest($2) AS format, unnest($3) AS quantization) k"
-            " USING (model_id, format, quantization)",
-            [[key[part] for key in keys] for part in range(3)],
-        )
-        .fetchall()
-    )
-    found = [
-        VariantRow(*("" if value is None and index == 5 else value for index, value in enumerate(row))) for row in rows
-    ]
-    return {(row.model_id, row.format, row.quantization): row for row in found}
-
+# Up to this many, all of them are read once and kept; beyond, only those asked for.
+_FEW_MODELS = 1000
 
 _COLUMNS = """
 SELECT v.model_id, v.quantization, $2 AS runtime, v.format, coalesce(h.architecture, '') AS architecture,

@@ -62,11 +62,11 @@ class Catalog:
 
     def count(self, table: str) -> int:
         """How many rows a table has."""
-        return self._keep(f"count {table}", lambda: int(self._all(f'SELECT count(*) FROM "{table}"')[0][0]))
+        return self.keep(f"count {table}", lambda: int(self._all(f'SELECT count(*) FROM "{table}"')[0][0]))
 
     def models(self) -> tuple[ModelRow, ...]:
         """Every model, by family and size."""
-        return self._keep(
+        return self.keep(
             "models", lambda: read_facts(self.cursor(), ModelRow, "models", "family, params_total, model_id")
         )
 
@@ -86,7 +86,7 @@ class Catalog:
 
     def tasks(self) -> tuple[Task, ...]:
         """Every task, in the order of ``tasks.csv``."""
-        return self._keep("tasks", lambda: read_tasks(self.cursor()))
+        return self.keep("tasks", lambda: read_tasks(self.cursor()))
 
     def task(self, task_id: str) -> Task:
         """The task of this id. Raises UnknownNameError with the nearest ones when there is none."""
@@ -97,7 +97,7 @@ class Catalog:
 
     def scenarios(self) -> tuple[ScenarioRow, ...]:
         """The situations of the field guide with its choices, in the order of ``scenarios.csv``."""
-        return self._keep("scenarios", lambda: read_scenarios(self.cursor()))
+        return self.keep("scenarios", lambda: read_scenarios(self.cursor()))
 
     def files(self, model_id: str, quantization: str = "") -> tuple[FileRow, ...]:
         """Published GGUF files of a model, of one quantization when given, largest first."""
@@ -112,7 +112,7 @@ class Catalog:
 
     def quantizations(self) -> tuple[str, ...]:
         """Every quantization some variant has, by median bits per weight, largest first."""
-        return self._keep(
+        return self.keep(
             "quantizations",
             lambda: tuple(
                 row[0]
@@ -126,7 +126,7 @@ class Catalog:
     def _all(self, sql: str) -> list[tuple[Any, ...]]:
         return self.cursor().execute(sql).fetchall()
 
-    def _keep(self, name: str, make: Callable[[], T]) -> T:
+    def keep(self, name: str, make: Callable[[], T]) -> T:
         """The catalog cannot change while it is open, so what was read once is kept."""
         if name not in self._kept:
             self._kept[name] = make()

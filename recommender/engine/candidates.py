@@ -41,6 +41,8 @@ _NUMBERS = (
     "v_window_elements_per_token",
     "window_tokens",
     "state_bytes",
+    "repack_x86_bytes",
+    "repack_arm_bytes",
 )
 
 
@@ -58,9 +60,20 @@ class Candidates:
     tools: Texts  # yes, no or ""
     availability: Texts  # file, repo, convert or service
     support: Texts  # yes or experimental
+    published_bytes: Floats  # of the file below; NaN where its exact size is not known
+    repo: Texts
+    file: Texts
+    layout: Texts  # exact, rough or ""
     base: Texts  # the model it was tuned from, or itself
+    kinds: tuple[tuple[str, str, str], ...]  # the different (runtime, format, quantization) in the rows
+    kind: NDArray[np.int64]  # each row's index into ``kinds``
+    superseded_by: Texts  # the newer model that takes its place, or ""
     considered: int  # variants × runtimes in the catalog before anything was left out
     left_out: dict[str, int]  # reason → how many the catalog query left out
+
+    @property
+    def runtime_names(self) -> set[str]:
+        return {runtime for runtime, _, _ in self.kinds}
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,9 @@ class Question:
     largest_bytes: float
     models: tuple[str, ...]
     quantizations: tuple[str, ...]
+    all_quantizations: bool
+    convert: bool  # variants that nobody publishes too
+    experimental: bool
     prune_above_models: int
     prune_per_size_class: int
 
@@ -92,9 +108,12 @@ def question(
         hybrid_thinks=task.hybrid_thinks,
         roles=tuple(sorted(task.roles)),
         runtimes=tuple(sorted(runtimes)),
-        largest_bytes=2.0 ** math.ceil(math.log2(limit)),
+        largest_bytes=2.0 ** math.ceil(math.log2(limit)) if math.isfinite(limit) else math.inf,
         models=tuple(sorted(need.models)),
         quantizations=tuple(sorted(need.quantizations)),
+        all_quantizations=need.all_quantizations or bool(need.quantizations),
+        convert=need.own_conversion,
+        experimental=need.experimental,
         prune_above_models=int(scoring["prune_above_models"]),
         prune_per_size_class=int(scoring["prune_per_size_class"]),
     )
@@ -146,14 +165,14 @@ model AS (
     SELECT m.model_id, m.context_max, coalesce(m.commercial_use, '') AS commercial,
            coalesce(m.tool_calling, '') AS tools, coalesce(nullif(m.base_model, ''), m.model_id) AS base,
            (m.thinking = 'yes' OR ($hybrid_thinks AND m.thinking = 'hybrid')) AS thinks,
-           m.params_total, coalesce(m.params_active, m.params_total) AS params_active,
+           coalesce(m.superseded_by, '') AS superseded_by, m.params_total, coalesce(m.params_active, m.params_total) AS params_active,
            a.score * (1 - $language_weight) + coalesce(s.score, a.score) * $language_weight AS quality,
            sqrt((a.standard_error * (1 - $language_weight)) ** 2
                 + (coalesce(s.standard_error, a.standard_error) * $language_weight) ** 2) AS quality_se,
            a.evidence + coalesce(s.evidence, 0) AS evidence
     FROM models m JOIN ability a USING (model_id) LEFT JOIN spoken s USING (model_id)
     WHERE CASE WHEN len($models) > 0 THEN m.model_id IN (SELECT unnest($models))
-          ELSE m.role IN (SELECT unnest($roles)) AND coalesce(m.superseded_by, '') = '' END
+          ELSE m.role IN (SELECT unnest($roles)) END
 ),
 sized AS (
     SELECT v.*, model.* EXCLUDE (model_id), model.quality - coalesce(q.points, 0) AS quality_left,
@@ -163,6 +182,16 @@ sized AS (
     LEFT JOIN quant_losses q USING (model_id, quantization)
     WHERE (v.tensor_bytes IS NULL OR v.tensor_bytes <= $largest_bytes)
       AND (len($quantizations) = 0 OR v.quantization IN (SELECT unnest($quantizations)))
+      AND ($convert OR v.availability <> 'convert')
+),
+-- Of one model's variants only those that no smaller one equals; file types that llama.cpp repacks run faster for
+-- their size, so they are compared among themselves.
+useful AS (
+    FROM sized
+    QUALIFY $all_quantizations OR quality_left > coalesce(max(quality_left) OVER (
+        PARTITION BY model_id, format, repack_x86_bytes > 0, repack_arm_bytes > 0
+        ORDER BY tensor_bytes, quality_left DESC, quantization
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), -1)
 )
 SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture, '') AS architecture,
        sized.file_bytes, sized.tensor_bytes, sized.input_embedding_bytes, sized.output_bytes,
@@ -170,23 +199,34 @@ SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture,
        h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
        h.k_full_elements_per_token, h.v_full_elements_per_token,
        h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
+       sized.repack_x86_bytes, sized.repack_arm_bytes,
        sized.layout = 'exact' AS exact, sized.quality_left AS quality, sized.quality_se, sized.evidence,
        coalesce(sized.thinks, FALSE) AS thinks, sized.context_max, sized.commercial, sized.tools,
-       sized.availability, c.support, sized.base
+       sized.availability, c.support, sized.base, sized.superseded_by,
+       sized.published_bytes, sized.repo, sized.file, coalesce(sized.layout, '') AS layout
 FROM candidates c
-JOIN sized USING (model_id, format, quantization)
+JOIN useful AS sized USING (model_id, format, quantization)
 LEFT JOIN shapes h USING (model_id)
 WHERE c.runtime IN (SELECT unnest($runtimes))
+  AND ($experimental OR c.support <> 'experimental')
   AND (sized.place <= $per_class OR NOT $prune)
 ORDER BY quality DESC, c.model_id, c.quantization, c.runtime
 """
 
 _LEFT_OUT = """
-SELECT CASE WHEN m.role NOT IN (SELECT unnest($roles)) THEN 'role'
-            WHEN coalesce(m.superseded_by, '') <> '' THEN 'superseded' END AS reason,
-       count(*)
-FROM models m GROUP BY 1 HAVING reason IS NOT NULL
+SELECT 'role', count(*) FROM candidates c JOIN models m USING (model_id)
+WHERE m.role NOT IN (SELECT unnest($roles)) AND c.runtime IN (SELECT unnest($runtimes))
 """
+
+
+def _kinds(variants: VariantColumns) -> tuple[tuple[tuple[str, str, str], ...], NDArray[np.int64]]:
+    """The different (runtime, format, quantization) and each row's index into them."""
+    known: dict[tuple[str, str, str], int] = {}
+    index = [
+        known.setdefault(key, len(known))
+        for key in zip(variants.runtime, variants.format, variants.quantization, strict=True)
+    ]
+    return tuple(known), np.array(index, dtype=np.int64)
 
 
 def _query(catalog: Catalog, asked: Question) -> Candidates:
@@ -205,13 +245,20 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
             "quantizations": list(asked.quantizations),
             "runtimes": list(asked.runtimes),
             "largest_bytes": asked.largest_bytes,
+            "all_quantizations": asked.all_quantizations,
+            "convert": asked.convert,
+            "experimental": asked.experimental,
             "prune": models > asked.prune_above_models and not asked.models,
             "per_class": asked.prune_per_size_class,
         },
     ).fetchnumpy()
     left_out = {}
     if not asked.models:
-        left_out = dict(catalog.cursor().execute(_LEFT_OUT, {"roles": list(asked.roles)}).fetchall())
+        left_out = dict(
+            catalog.cursor()
+            .execute(_LEFT_OUT, {"roles": list(asked.roles), "runtimes": list(asked.runtimes)})
+            .fetchall()
+        )
 
     def text(name: str) -> Texts:
         return np.asarray(rows[name], dtype=object)
@@ -227,6 +274,7 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
         **{name: number(name) for name in _NUMBERS},
         exact=number("exact") > 0,
     )
+    kinds, kind = _kinds(variants)
     return Candidates(
         variants=variants,
         quality=number("quality"),
@@ -239,6 +287,13 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
         availability=text("availability"),
         support=text("support"),
         base=text("base"),
+        superseded_by=text("superseded_by"),
+        published_bytes=number("published_bytes"),
+        repo=text("repo"),
+        file=text("file"),
+        layout=text("layout"),
+        kinds=kinds,
+        kind=kind,
         considered=catalog.count("candidates"),
         left_out=left_out,
     )

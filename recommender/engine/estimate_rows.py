@@ -201,11 +201,12 @@ def _estimate_group(
             for request in group
         ]
     )
+    budget = memory_budget(device)
     estimates = estimate_columns(
         variants,
         settings,
         device,
-        memory_budget(device).gpu_bytes,
+        0.0 if budget.unified else budget.gpu_bytes or 0.0,
         prompt,
         gen,
         depth_tokens=depth,

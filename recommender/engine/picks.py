@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.catalog.queries import VariantRow, models_by_id, variants_by_key
+from recommender.catalog.queries import models_by_id
 from recommender.engine.reasons import pick_reasons
 from recommender.engine.rules import Case, Verdict
 from recommender.engine.scoring import Scores, explain_parts
@@ -20,7 +20,6 @@ from recommender.runtimes import RuntimeModel, runtime
 from recommender.types import Estimate, Figure, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
 
 if TYPE_CHECKING:
-    from recommender.catalog.facts import ModelRow
     from recommender.catalog.store import Catalog
 
 
@@ -41,7 +40,7 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
 
     ``max_per_base`` limits how many models tuned from one base are shown; 0 means no limit.
     """
-    order = _best_first(judged, np.flatnonzero(judged.failures == 0))
+    order = _without_superseded(judged, _best_first(judged, np.flatnonzero(judged.failures == 0)))
     chosen: list[int] = []
     limited = _one_per_model(judged, order, max_per_base) if not judged.case.need.all_quantizations else iter(order)
     for row in limited:
@@ -50,37 +49,51 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
         chosen.append(row)
     builder = _Builder(judged, catalog, chosen)
     picks = [builder.pick(row) for row in chosen]
-    return tuple(replace(pick, reasons=pick_reasons(judged, picks, place)) for place, pick in enumerate(picks))
+    return tuple(
+        replace(pick, reasons=pick_reasons(judged.case, picks, place, bool(judged.case.candidates.thinks[row])))
+        for place, (pick, row) in enumerate(zip(picks, chosen, strict=True))
+    )
 
 
 def near_misses(judged: Judged, catalog: Catalog, numbers: dict[str, float]) -> tuple[NearMiss, ...]:
-    """The best rows that break exactly one rule, one per model, at most half of them by the same rule."""
-    fitting = {judged.case.candidates.variants.model_id[row] for row in np.flatnonzero(judged.failures == 0)}
-    order = _best_first(judged, np.flatnonzero(judged.failures == 1))
+    """Rows that break exactly one rule: of each model the one that needs the smallest change, best models first.
+
+    Models that fit in another quantization are left out, and no rule takes more than half of the places.
+    """
+    variants = judged.case.candidates.variants
+    fitting = set(variants.model_id[judged.failures == 0])
+    rows = np.flatnonzero(judged.failures == 1)
+    nearest: dict[str, tuple[float, int, Verdict]] = {}
+    # What needs twice the memory has not just missed.
+    furthest_bytes = judged.case.free_bytes * (numbers["near_miss_size_ratio"] - 1)
+    for verdict in judged.verdicts:
+        for row in rows[verdict.fails[rows] & ((verdict.unit != "bytes") | (verdict.short_by[rows] <= furthest_bytes))]:
+            model, short = variants.model_id[row], float(verdict.short_by[row])
+            if model not in fitting and (model not in nearest or (short, row) < nearest[model][:2]):
+                nearest[model] = (short, int(row), verdict)
+    by_row = {row: verdict for _, row, verdict in nearest.values()}
     limit = int(numbers["near_misses"])
-    chosen: list[tuple[int, Verdict]] = []
+    chosen: list[int] = []
     by_rule: Counter[str] = Counter()
-    for row in _one_per_model(judged, order, 0):
-        if judged.case.candidates.variants.model_id[row] in fitting:
+    for row in _best_first(judged, np.array(sorted(by_row), dtype=np.int64)):
+        rule = by_row[row].rule
+        if by_rule[rule] * 2 >= limit:
             continue
-        verdict = next(verdict for verdict in judged.verdicts if verdict.fails[row])
-        if by_rule[verdict.rule] * 2 >= limit:
-            continue
-        by_rule[verdict.rule] += 1
-        chosen.append((row, verdict))
+        by_rule[rule] += 1
+        chosen.append(row)
         if len(chosen) == limit:
             break
-    builder = _Builder(judged, catalog, [row for row, _ in chosen])
+    builder = _Builder(judged, catalog, chosen)
     return tuple(
         NearMiss(
             builder.pick(row),
-            verdict.rule,
-            verdict.reason(row),
-            float(verdict.short_by[row]),
-            verdict.unit,
-            verdict.change(row),
+            by_row[row].rule,
+            by_row[row].reason(row),
+            float(by_row[row].short_by[row]),
+            by_row[row].unit,
+            by_row[row].change(row),
         )
-        for row, verdict in chosen
+        for row in chosen
     )
 
 
@@ -132,6 +145,22 @@ def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
     return [int(row) for row in rows[order]]
 
 
+def _without_superseded(judged: Judged, rows: list[int]) -> list[int]:
+    """Leave out models whose successor is among the rows too: where only the older one fits, it stays."""
+    if judged.case.need.models:
+        return rows
+    model_ids = judged.case.candidates.variants.model_id
+    successors = dict(zip(model_ids, judged.case.candidates.superseded_by, strict=True))
+    fitting = {model_ids[row] for row in rows}
+
+    def newer_fits(model: str) -> bool:
+        newer = successors.get(model, "")
+        return bool(newer) and (newer in fitting or newer_fits(newer))
+
+    replaced = {model for model in fitting if newer_fits(model)}
+    return [row for row in rows if model_ids[row] not in replaced]
+
+
 def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> Iterator[int]:
     seen: set[str] = set()
     per_base: Counter[str] = Counter()
@@ -145,22 +174,31 @@ def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> It
         yield row
 
 
+_LAYOUTS = {"exact": "exact layout", "rough": "rough estimate"}
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """Where a row's file is, as ``RuntimeModel.of`` reads it."""
+
+    format: str
+    repo: str
+    file: str
+
+
 class _Builder:
     """Makes picks of rows; what the catalog says about them is read once for all."""
 
     def __init__(self, judged: Judged, catalog: Catalog, rows: Sequence[int]) -> None:
-        variants = judged.case.candidates.variants
-        keys = [(variants.model_id[row], variants.format[row], variants.quantization[row]) for row in rows]
         self._judged = judged
-        self._models: dict[str, ModelRow] = models_by_id(catalog, {key[0] for key in keys})
-        self._variants: dict[tuple[str, str, str], VariantRow] = variants_by_key(catalog, keys)
+        self._models = models_by_id(catalog, {judged.case.candidates.variants.model_id[row] for row in rows})
 
     def pick(self, row: int) -> Pick:
         judged = self._judged
         rows = judged.case.candidates
         variants = rows.variants
         model = self._models[variants.model_id[row]]
-        variant = self._variants[variants.model_id[row], variants.format[row], variants.quantization[row]]
+        variant = _Variant(variants.format[row], rows.repo[row], rows.file[row])
         managed = variants.format[row] == "managed"
         pick = Pick(
             model_id=model.model_id,
@@ -170,7 +208,7 @@ class _Builder:
             quantization=None if managed else variants.quantization[row],
             runtime=variants.runtime[row],
             settings=None if managed else self._settings(row),
-            estimate=self._estimate(row, variant, managed),
+            estimate=self._estimate(row, managed),
             quality=float(rows.quality[row]),
             quality_se=float(rows.quality_se[row]),
             quality_evidence=int(rows.evidence[row]),
@@ -179,8 +217,8 @@ class _Builder:
             reasons=(),
             command="",
             license=model.license or "",
-            file_repo=variant.repo,
-            file_name=variant.file,
+            file_repo=rows.repo[row],
+            file_name=rows.file[row],
             experimental=rows.support[row] == "experimental",
         )
         return replace(pick, command=runtime(pick.runtime).command(pick, RuntimeModel.of(model, variant)))
@@ -198,18 +236,16 @@ class _Builder:
             flash_attn=bool(columns.flash_attn[row]),
         )
 
-    def _estimate(self, row: int, variant: VariantRow, managed: bool) -> Estimate:
-        estimates = self._judged.estimates
+    def _estimate(self, row: int, managed: bool) -> Estimate:
+        estimates, rows = self._judged.estimates, self._judged.case.candidates
         if managed:
             return Estimate(None, "managed service", None, None, None, None, None)
+        published = float(rows.published_bytes[row])
+        known = np.isfinite(published)
         return Estimate(
-            file_bytes=variant.published_bytes or variant.file_bytes,
-            file_provenance=(
-                "published file"
-                if variant.published_bytes
-                else {"exact": "exact layout", "rough": "rough estimate"}.get(variant.layout or "", "")
-            ),
-            memory=memory_of(estimates, row, exact=bool(self._judged.case.candidates.variants.exact[row])),
+            file_bytes=published if known else float(rows.variants.file_bytes[row]),
+            file_provenance="published file" if known else _LAYOUTS.get(rows.layout[row], ""),
+            memory=memory_of(estimates, row, exact=bool(rows.variants.exact[row])),
             prefill_tokens_per_s=figure(estimates.prefill, row),
             decode_tokens_per_s=figure(estimates.decode, row),
             ttft_s=figure(estimates.ttft, row),

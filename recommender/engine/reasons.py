@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,15 @@ from recommender.engine.words import count, listing, rate, seconds, size
 from recommender.types import Pick
 
 if TYPE_CHECKING:
-    from recommender.engine.picks import Judged
+    from recommender.engine.rules import Case
 
 
-def pick_reasons(judged: Judged, picks: Sequence[Pick], place: int) -> tuple[str, ...]:
+def pick_reasons(case: Case, picks: Sequence[Pick], place: int, thinks: bool) -> tuple[str, ...]:
     """What speaks for the pick at ``place``, and what it beat or what beat it."""
     pick = picks[place]
-    sentences = [_quality(pick), *_speed(judged, pick), *_memory(judged, pick)]
-    if judged.case.need.languages:
-        languages = listing(tuple(judged.case.need.languages))
+    sentences = [_quality(pick), *_speed(case, pick, thinks), *_memory(case, pick)]
+    if case.need.languages:
+        languages = listing(tuple(case.need.languages))
         sentences.append(f"Its ability in {languages} is in that figure; no language was excluded for lack of data.")
     other = picks[1] if place == 0 and len(picks) > 1 else picks[0]
     if other is not pick:
@@ -34,32 +35,26 @@ def _quality(pick: Pick) -> str:
     return f"Quality {pick.quality:.0f} ± {pick.quality_se:.0f} of 100 on this task ({behind})."
 
 
-def _speed(judged: Judged, pick: Pick) -> list[str]:
+def _speed(case: Case, pick: Pick, thinks: bool) -> list[str]:
     decode, ttft, answer = pick.estimate.decode_tokens_per_s, pick.estimate.ttft_s, pick.estimate.answer_time_s
     if decode is None or ttft is None or answer is None:
         return []
-    thinks = f", {count(judged.case.task.thinking_tokens)} tokens of thinking included" if _thinks(judged, pick) else ""
+    thinking = f", {count(case.task.thinking_tokens)} tokens of thinking included" if thinks else ""
     return [
         f"It writes about {rate(decode.value)} ({rate(decode.low)} to {rate(decode.high)}), starts after "
-        f"{seconds(ttft.value)} and has answered in {seconds(answer.value)}{thinks}."
+        f"{seconds(ttft.value)} and has answered in {seconds(answer.value)}{thinking}."
     ]
 
 
-def _thinks(judged: Judged, pick: Pick) -> bool:
-    rows = judged.case.candidates
-    return bool(rows.thinks[rows.variants.model_id == pick.model_id].any())
-
-
-def _memory(judged: Judged, pick: Pick) -> list[str]:
+def _memory(case: Case, pick: Pick) -> list[str]:
     memory = pick.estimate.memory
     if memory is None:
         return []
-    budget = judged.case.budget
-    free = (budget.ram_bytes or 0.0) + (0.0 if budget.unified else budget.gpu_bytes)
-    of_free = f" of {size(free)} free" if budget.ram_bytes is not None else ""
+    free = case.free_bytes
+    of_free = f" of {size(free)} free" if math.isfinite(free) else ""
     return [
         f"It takes {size(memory.total_bytes - memory.reclaimable_bytes)}{of_free} at a context of "
-        f"{count(judged.case.context_tokens)} tokens."
+        f"{count(case.context_tokens)} tokens."
     ]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.catalog.queries import candidates_per_runtime
 from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import memory_budget
 from recommender.engine import scoring
@@ -19,11 +20,13 @@ from recommender.engine.candidates import CandidateCache, Candidates, question
 from recommender.engine.check import check_need
 from recommender.engine.estimate_rows import default_threads
 from recommender.engine.picks import Judged, alternatives, build_picks, near_misses
-from recommender.engine.rules import ESTIMATE_RULES, RULES, Case, RuntimeOnDevice, Verdict
+from recommender.engine.rules import ESTIMATE_RULES, RULES, Case, Verdict
+from recommender.engine.runtime_rules import RuntimeOnDevice, first_broken
 from recommender.errors import UnknownNameError
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
 from recommender.runtimes import all_runtimes
+from recommender.runtimes import runtime as get_runtime
 from recommender.types import Device, Floats, Need, Pick, Recommendation, SettingsColumns
 
 if TYPE_CHECKING:
@@ -66,13 +69,19 @@ def recommend(
     device = _as_asked(device, need)
     budget = memory_budget(device)
     runtimes = _runtimes_on(device, need, catalog)
-    running = tuple(name for name, runtime in runtimes.items() if not runtime.reason_against) or tuple(runtimes)
+    broken = {name: first_broken(need, runtime) for name, runtime in runtimes.items()}
+    running = tuple(name for name, rule in broken.items() if not rule)
+    left_out = _left_out(broken, catalog) if running else {}
+    running = running or tuple(runtimes)
     context_tokens = need.context_tokens or task.context_tokens
     numbers = scoring.scoring_numbers()
 
-    size_limit = (budget.ram_bytes or np.inf) + budget.gpu_bytes
-    asked = question(need, task, running, size_limit, numbers)
+    gpu_bytes = 0.0 if budget.unified else budget.gpu_bytes or 0.0
+    asked = question(need, task, running, (budget.ram_bytes or np.inf) + gpu_bytes, numbers)
     found = _cache.get(catalog, asked)
+    for name, form, quantization in found.kinds:
+        reason = get_runtime(name).quantization_reason(form, quantization, device)
+        runtimes[name].quantization_reasons[form, quantization] = reason
     case = Case(need, task, context_tokens, budget, found, runtimes)
 
     first = [rule(case) for rule in RULES]
@@ -87,7 +96,7 @@ def recommend(
         case.candidates.variants,
         settings,
         device,
-        budget.gpu_bytes,
+        case.gpu_bytes,
         prompt,
         gen,
         binding=binding,
@@ -99,7 +108,7 @@ def recommend(
     )
     picks = build_picks(judged, catalog, top, int(numbers["max_per_base"]))
     missed = near_misses(judged, catalog, numbers)
-    rejected = _rejected(first, failures, verdicts[len(first) :], len(passing)) | found.left_out
+    rejected = left_out | found.left_out | _rejected(first, failures, verdicts[len(first) :], len(passing))
     return Recommendation(
         device=device,
         need=need,
@@ -137,13 +146,23 @@ def _runtimes_on(device: Device, need: Need, catalog: Catalog) -> dict[str, Runt
     return {
         runtime.id: RuntimeOnDevice(
             rows[runtime.id],
-            runtime.device_reason(device),
-            runtime.accelerator_for(device),
+            runtime.device_reason(device, need.experimental),
+            runtime.accelerators_for(device, need.experimental),
             runtime.can_try_here(),
         )
         for runtime in all_runtimes()
         if runtime.id in rows and (not need.runtimes or runtime.id in need.runtimes)
     }
+
+
+def _left_out(broken: dict[str, str], catalog: Catalog) -> dict[str, int]:
+    """Rule → candidates of runtimes that break it; they are not even read from the catalog."""
+    counts = candidates_per_runtime(catalog)
+    left_out: dict[str, int] = {}
+    for name, rule in broken.items():
+        if rule and counts.get(name):
+            left_out[rule] = left_out.get(rule, 0) + counts[name]
+    return left_out
 
 
 def _count_failures(verdicts: Sequence[Verdict], rows: int) -> NDArray[np.int64]:

@@ -12,26 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.words import count, listing, rate, seconds, size
+from recommender.engine.runtime_rules import GPU_ACCELERATORS, RUNTIME_RULES, RuntimeOnDevice, RuntimeRule
+from recommender.engine.words import count, rate, seconds, size
 from recommender.types import Floats, Need, Task
 
 if TYPE_CHECKING:
-    from recommender.catalog.queries import RuntimeRow
     from recommender.device.budget import Budget
     from recommender.engine.candidates import Candidates
     from recommender.estimate import Estimates
 
 Sentence = Callable[[int], str]
-
-
-@dataclass(frozen=True)
-class RuntimeOnDevice:
-    """One runtime on the device asked about."""
-
-    row: RuntimeRow
-    reason_against: str  # "" when it runs there
-    accelerator: str  # what it would use: cpu, cuda, metal, rocm, vulkan, npu, webgpu or managed
-    can_try_here: bool
 
 
 @dataclass(frozen=True)
@@ -44,6 +34,21 @@ class Case:
     budget: Budget
     candidates: Candidates
     runtimes: dict[str, RuntimeOnDevice]
+
+    @property
+    def ram_bytes(self) -> float:
+        """Main memory a model may use; infinite when it is unknown, so that nothing is left out for it."""
+        return np.inf if self.budget.ram_bytes is None else self.budget.ram_bytes
+
+    @property
+    def gpu_bytes(self) -> float:
+        """What GPUs with memory of their own may hold; 0 when there is none or its size is unknown."""
+        return 0.0 if self.budget.unified else self.budget.gpu_bytes or 0.0
+
+    @property
+    def free_bytes(self) -> float:
+        """Everything a pick may take: main memory and GPU memory beside it."""
+        return self.ram_bytes + self.gpu_bytes
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,9 @@ class Verdict:
 
 def _by_runtime(case: Case, question: Callable[[RuntimeOnDevice], bool]) -> NDArray[np.bool_]:
     """Ask each runtime once, answer for every row."""
-    answers = {name: question(on_device) for name, on_device in case.runtimes.items()}
-    names = case.candidates.variants.runtime
-    return np.fromiter((answers[name] for name in names), dtype=np.bool_, count=len(names))
+    rows = case.candidates
+    answers = [question(case.runtimes[runtime]) for runtime, _, _ in rows.kinds]
+    return np.array(answers, dtype=np.bool_)[rows.kind]
 
 
 def _plain(rule: str, fails: NDArray[np.bool_], reason: Sentence, change: Sentence) -> Verdict:
@@ -70,20 +75,36 @@ def _plain(rule: str, fails: NDArray[np.bool_], reason: Sentence, change: Senten
     return Verdict(rule, fails, np.where(fails, 1.0, 0.0), "", reason, change)
 
 
-def _runtime_name(case: Case, row: int) -> str:
-    return case.runtimes[case.candidates.variants.runtime[row]].row.name
-
-
 # ── before anything is estimated ─────────────────────────────────────────────────────────────────────────────
 
 
-def runs_on_device(case: Case) -> Verdict:
-    """The runtime exists for this operating system, processor and accelerator."""
+def by_runtime(rule: RuntimeRule) -> Callable[[Case], Verdict]:
+    """A rule about the runtime alone, asked once per runtime and answered for every row."""
+
+    def judge(case: Case) -> Verdict:
+        def runtime_of(row: int) -> RuntimeOnDevice:
+            return case.runtimes[case.candidates.variants.runtime[row]]
+
+        return _plain(
+            rule.name,
+            _by_runtime(case, lambda runtime: bool(rule.reason(case.need, runtime))),
+            lambda row: rule.reason(case.need, runtime_of(row)),
+            lambda row: rule.change(case.need, runtime_of(row)),
+        )
+
+    return judge
+
+
+def quantization_is_taken(case: Case) -> Verdict:
+    """The runtime takes this quantization on this device's accelerator, compute capability included."""
+    rows = case.candidates
+    reasons = [case.runtimes[runtime].quantization_reasons.get((form, name), "") for runtime, form, name in rows.kinds]
+    fails = np.array([bool(reason) for reason in reasons], dtype=np.bool_)[rows.kind]
     return _plain(
-        "device",
-        _by_runtime(case, lambda runtime: bool(runtime.reason_against)),
-        lambda row: case.runtimes[case.candidates.variants.runtime[row]].reason_against,
-        lambda row: "another runtime or another device",
+        "quantization",
+        fails,
+        lambda row: reasons[rows.kind[row]],
+        lambda row: "another quantization, or a device that supports this one",
     )
 
 
@@ -128,90 +149,14 @@ def can_use_tools(case: Case) -> Verdict:
     )
 
 
-def placement_matches(case: Case) -> Verdict:
-    """On the device, managed by a cloud, or either; offline rules out what needs a network to answer."""
-    wanted = case.need.placement
-    managed = _by_runtime(case, lambda runtime: runtime.row.managed)
-    online = _by_runtime(case, lambda runtime: not runtime.row.offline)
-    fails = (online & case.need.offline) | (managed & (wanted == "device")) | (~managed & (wanted == "managed"))
-
-    def reason(row: int) -> str:
-        if online[row] and case.need.offline:
-            return f"{_runtime_name(case, row)} needs a network to answer, and offline was asked"
-        where = "is a managed cloud service" if managed[row] else "runs on a machine of your own"
-        return f"{_runtime_name(case, row)} {where}, and {'on-device' if managed[row] else 'managed'} was asked"
-
-    return _plain("placement", fails, reason, lambda row: "allow managed services and devices alike")
-
-
-def enterprise_is_met(case: Case) -> Verdict:
-    """The runtime comes with what an enterprise asked for: SLA, audit, role-based access, support."""
-    asked = case.need.enterprise
-
-    def missing(name: str) -> list[str]:
-        row = case.runtimes[name].row
-        return [item.upper() if item in ("sla", "rbac") else item for item in asked if not getattr(row, item)]
-
+def file_exists(case: Case) -> Verdict:
+    """Somebody publishes this quantization, or the person wants to convert."""
+    fails = np.asarray(case.candidates.availability == "convert", dtype=np.bool_) & (not case.need.own_conversion)
     return _plain(
-        "enterprise",
-        _by_runtime(case, lambda runtime: bool(missing(runtime.row.id))),
-        lambda row: (
-            f"{_runtime_name(case, row)} comes without {listing(missing(case.candidates.variants.runtime[row]))}"
-        ),
-        lambda row: f"do without {listing(missing(case.candidates.variants.runtime[row]))}",
-    )
-
-
-def accelerator_is_used(case: Case) -> Verdict:
-    """The asked-for accelerator is the one the runtime would use here."""
-    wanted = case.need.accelerator
-    gpu = ("cuda", "metal", "rocm", "vulkan", "webgpu")
-
-    def other(runtime: RuntimeOnDevice) -> bool:
-        if wanted is None or runtime.accelerator == "managed":
-            return False
-        return runtime.accelerator not in gpu if wanted == "gpu" else runtime.accelerator != wanted
-
-    return _plain(
-        "accelerator",
-        _by_runtime(case, other),
-        lambda row: (
-            f"{_runtime_name(case, row)} would run on the "
-            f"{case.runtimes[case.candidates.variants.runtime[row]].accelerator.upper()} here, "
-            f"the {str(wanted).upper()} was asked for"
-        ),
-        lambda row: "let the best accelerator be used",
-    )
-
-
-def conversion_is_offered(case: Case) -> Verdict:
-    """Who wants to convert and optimize weights needs a runtime with a pipeline for it; who does not, a ready file."""
-    if case.need.own_conversion:
-        fails = _by_runtime(case, lambda runtime: not runtime.row.own_conversion)
-        return _plain(
-            "conversion",
-            fails,
-            lambda row: f"{_runtime_name(case, row)} has no conversion and optimization pipeline of its own",
-            lambda row: "take a file that is already converted",
-        )
-    fails = np.asarray(case.candidates.availability == "convert", dtype=np.bool_)
-    return _plain(
-        "conversion",
+        "published",
         fails,
         lambda row: "nobody is recorded to publish this quantization; you would have to convert it yourself",
         lambda row: "allow your own conversion",
-    )
-
-
-def experimental_is_allowed(case: Case) -> Verdict:
-    """Support that the runtime calls experimental is shown only on request."""
-    experimental = np.asarray(case.candidates.support == "experimental", dtype=np.bool_)
-    experimental |= _by_runtime(case, lambda runtime: runtime.row.experimental)
-    return _plain(
-        "experimental",
-        experimental & (not case.need.experimental),
-        lambda row: f"{_runtime_name(case, row)} supports this only experimentally",
-        lambda row: "allow experimental set-ups",
     )
 
 
@@ -234,12 +179,16 @@ def disk_holds_it(case: Case) -> Verdict:
 # ── on estimates ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def memory_holds_it(case: Case, estimated: Estimates) -> Verdict:
+def memory_holds_it(case: Case, estimates: Estimates) -> Verdict:
     """What must stay resident fits into free memory, on the GPU and in RAM. Unknown memory passes, with a note."""
-    memory = estimated.memory
+    memory = estimates.memory
     in_ram = memory.total_bytes - memory.reclaimable_bytes - memory.gpu_bytes
-    ram = np.inf if case.budget.ram_bytes is None else case.budget.ram_bytes - case.need.memory_reserve_bytes
-    gpu = case.budget.gpu_bytes
+    ram = np.full(len(in_ram), case.ram_bytes - case.need.memory_reserve_bytes)
+    if case.budget.unified and case.budget.gpu_bytes is not None:
+        # A GPU that shares the memory may hold only its share of it.
+        on_gpu = _by_runtime(case, lambda runtime: runtime.accelerator in GPU_ACCELERATORS)
+        ram = np.where(on_gpu, np.minimum(ram, case.budget.gpu_bytes - case.need.memory_reserve_bytes), ram)
+    gpu = case.gpu_bytes
     short_ram = np.nan_to_num(in_ram - ram, nan=0.0, posinf=0.0, neginf=0.0)
     short_gpu = memory.gpu_bytes - gpu
     short = np.maximum(np.maximum(short_ram, short_gpu), 0.0)
@@ -248,16 +197,16 @@ def memory_holds_it(case: Case, estimated: Estimates) -> Verdict:
         if short_gpu[row] > max(short_ram[row], 0.0):
             needs, free, where = memory.gpu_bytes[row], gpu, "GPU memory"
         else:
-            needs, free, where = in_ram[row], max(ram, 0.0), "memory"
+            needs, free, where = in_ram[row], max(ram[row], 0.0), "memory"
         return f"needs {size(needs)}, {size(free)} of {where} free: short by {size(needs - free)}"
 
     return Verdict("memory", short > 0, short, "bytes", reason, lambda row: f"free {size(short[row])} more memory")
 
 
-def decode_is_fast_enough(case: Case, estimated: Estimates) -> Verdict:
+def decode_is_fast_enough(case: Case, estimates: Estimates) -> Verdict:
     """Decode reaches the asked tokens per second."""
     floor = case.need.min_decode_tokens_per_s
-    value = estimated.decode.value
+    value = estimates.decode.value
     short = np.zeros(len(value)) if floor is None else np.maximum(floor - value, 0.0)
     return Verdict(
         "decode speed",
@@ -281,23 +230,20 @@ def _time_limit(rule: str, what: str, limit_s: float | None, value_s: Floats) ->
     )
 
 
-def first_token_is_soon(case: Case, estimated: Estimates) -> Verdict:
+def first_token_is_soon(case: Case, estimates: Estimates) -> Verdict:
     """The first token comes within the asked time."""
-    return _time_limit("first token", "the first token", case.need.max_ttft_s, estimated.ttft.value)
+    return _time_limit("first token", "the first token", case.need.max_ttft_s, estimates.ttft.value)
 
 
-def answer_is_soon(case: Case, estimated: Estimates) -> Verdict:
+def answer_is_soon(case: Case, estimates: Estimates) -> Verdict:
     """The whole answer, thinking included, comes within the asked time."""
-    return _time_limit("answer time", "the whole answer", case.need.max_answer_time_s, estimated.answer_time.value)
+    return _time_limit("answer time", "the whole answer", case.need.max_answer_time_s, estimates.answer_time.value)
 
 
 RULES: tuple[Callable[[Case], Verdict], ...] = (
-    runs_on_device,
-    placement_matches,
-    accelerator_is_used,
-    enterprise_is_met,
-    conversion_is_offered,
-    experimental_is_allowed,
+    *(by_runtime(rule) for rule in RUNTIME_RULES),
+    quantization_is_taken,
+    file_exists,
     context_is_enough,
     licence_allows,
     can_use_tools,

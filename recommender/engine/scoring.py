@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from recommender.engine.rules import Case
+from recommender.engine.runtime_rules import GPU_ACCELERATORS
 from recommender.engine.words import seconds, size
 from recommender.errors import BadInputError, nearest
 from recommender.estimate import Estimates
@@ -16,7 +17,8 @@ from recommender.paths import catalog_dir
 from recommender.types import Floats, ScorePart
 
 PARTS = ("quality", "speed", "memory", "runtime")
-_GPU_ACCELERATORS = ("cuda", "metal", "rocm", "vulkan")
+# Memory of unknown size is scored as if it were this many times the floor (16 GiB).
+_UNKNOWN_MEMORY_FLOORS = 64
 
 
 @cache
@@ -81,7 +83,7 @@ def _log_share(value: Floats, worst: float, best: float) -> Floats:
 def best_accelerator(case: Case) -> str:
     """The fastest kind of accelerator that any runtime would use on this device."""
     used = {runtime.accelerator for runtime in case.runtimes.values() if not runtime.reason_against}
-    return next((name for name in (*_GPU_ACCELERATORS, "npu") if name in used), "cpu")
+    return next((name for name in (*GPU_ACCELERATORS, "npu") if name in used), "cpu")
 
 
 def score(case: Case, estimates: Estimates) -> Scores:
@@ -89,21 +91,24 @@ def score(case: Case, estimates: Estimates) -> Scores:
     numbers = scoring_numbers()
     rows = case.candidates
     quality = np.clip(rows.quality - numbers["caution_standard_errors"] * rows.quality_se, 0.0, 100.0)
-    speed = _log_share(estimates.answer_time.value, case.task.answer_bad_s, case.task.answer_good_s)
+    # Between the predicted and the slow end of the range: a wide range is no recommendation.
+    time = estimates.answer_time
+    cautious_s = time.value ** (1 - numbers["caution_slow_share"]) * time.high ** numbers["caution_slow_share"]
+    speed = _log_share(cautious_s, case.task.answer_bad_s, case.task.answer_good_s)
     floor = numbers["smallest_floor_bytes"]
-    ceiling = max((case.budget.ram_bytes or 0.0) + case.budget.gpu_bytes, 2 * floor)
+    ceiling = max(case.free_bytes, 2 * floor) if np.isfinite(case.free_bytes) else _UNKNOWN_MEMORY_FLOORS * floor
     memory = _log_share(estimates.memory.total_bytes, ceiling, floor)
 
     best = best_accelerator(case)
     points = {}
     for name, runtime in case.runtimes.items():
-        accelerated = runtime.accelerator == best or (runtime.accelerator in _GPU_ACCELERATORS and best != "cpu")
+        accelerated = runtime.accelerator == best or (runtime.accelerator in GPU_ACCELERATORS and best != "cpu")
         points[name] = (
             numbers["runtime_accelerator"] * (accelerated or runtime.row.managed)
             + numbers["runtime_try_here"] * runtime.can_try_here
             + numbers["runtime_users"] * (case.need.users <= 1 or runtime.row.many_users)
         )
-    runtime_value = np.fromiter((points[name] for name in rows.variants.runtime), dtype=np.float64, count=len(quality))
+    runtime_value = np.array([points[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64)[rows.kind]
 
     values = {"quality": quality, "speed": speed, "memory": memory, "runtime": runtime_value}
     chosen = weights(case.need.priority)
@@ -115,7 +120,7 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
     """A sentence per part for one row."""
     rows = case.candidates
     runtime = case.runtimes[rows.variants.runtime[row]]
-    answer_s = float(estimates.answer_time.value[row])
+    answer_s, slow_s = float(estimates.answer_time.value[row]), float(estimates.answer_time.high[row])
     total_bytes = float(estimates.memory.total_bytes[row])
     numbers = scoring_numbers()
     praise = [f"runs on the {runtime.accelerator.upper()} here"]
@@ -131,7 +136,8 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
         "speed": (
             "no speed of its own to compare"
             if np.isnan(answer_s)
-            else f"an answer in {seconds(answer_s)}; {seconds(case.task.answer_good_s)} scores 100, "
+            else f"an answer in {seconds(answer_s)}, {seconds(slow_s)} at the slow end of its range, judged "
+            f"{numbers['caution_slow_share']:.0%} of the way; {seconds(case.task.answer_good_s)} scores 100, "
             f"{seconds(case.task.answer_bad_s)} scores 0"
         ),
         "memory": (
