@@ -19,7 +19,6 @@ class Transformers(TableRuntime):
         return shell.join(
             "transformers serve",
             source,
-            "--dtype bfloat16" if quantization == "bf16" else "",
             "--device cpu" if accelerator == "cpu" else "",
             "--port 8000",
         )

@@ -23,7 +23,8 @@ class Vllm(TableRuntime):
         own = model.repo if model.repo and model.repo != model.base_repo else ""
         source = shell.repository(own or model.base_repo)
         made_here = "--quantization fp8" if quantization == "fp8" and not own else ""
-        return shell.join("vllm serve", source, "--dtype bfloat16" if quantization == "bf16" else "", made_here, flags)
+        # The weights' own type is the default, and 16-bit floats stand in for bfloat16 where a GPU lacks it.
+        return shell.join("vllm serve", source, made_here, flags)
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         if quantization in _NEED_A_CHECKPOINT and model.repo in ("", model.base_repo):

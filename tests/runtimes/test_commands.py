@@ -251,6 +251,13 @@ def test_vllm_serves_the_original_weights_with_the_picks_context(make_pick: Make
     assert given["--kv-cache-dtype"] == "fp8"
 
 
+def test_bitnet_cpp_unpacks_into_the_folder_its_set_up_script_knows(make_pick: MakePick) -> None:
+    model = RuntimeModel.of(MODELS["microsoft/bitnet-b1.58-2B-4T"], Variant("gguf"))
+    command = runtime("bitnet.cpp").command(make_pick("bitnet.cpp", "I2_S", model.model_id), model)
+    assert "setup_env.py -md models/BitNet-b1.58-2B-4T -q i2_s" in command
+    assert "-m models/BitNet-b1.58-2B-4T/ggml-model-i2_s.gguf" in command
+
+
 def test_vllm_makes_fp8_itself_but_refuses_awq_that_nobody_published(
     make_pick: MakePick, make_model: MakeModel
 ) -> None:
