@@ -74,8 +74,8 @@ def fit_abilities(
     state = fit(data, loadings, features(data), family_tree(data.facts), settings)
     index = {entity: position for position, entity in enumerate(data.entities)}
     entity = np.array([index[Entity(str(row["model_id"]), thinking)] for row, (thinking, _) in wanted], dtype=np.int64)
-    counts = _evidence(data, loadings)
-    columns = [_on_scale(state, data.items, loadings, names, name, entity) for name in names]
+    counts = _evidence(data, names, loadings)
+    columns = [_on_scale(state, data.items, c, name, entity) for c, name in enumerate(names)]
     out = []
     for position, (row, (_, suffix)) in enumerate(wanted):
         model_id = str(row["model_id"])
@@ -157,30 +157,28 @@ def _index(values: Sequence[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], In
     return nodes, np.array([position[value] for value in values], dtype=np.int64)
 
 
-def _evidence(data: Observations, loadings: Floats) -> dict[str, Ints]:
-    """Benchmarks with a score, per model and capability."""
+def _evidence(data: Observations, names: Sequence[str], loadings: Floats) -> dict[str, Ints]:
+    """Benchmarks with a score, per model and capability; a score in any language but English is multilingual too."""
+    measures = loadings > 0
+    foreign = [c for c, name in enumerate(names) if name.startswith("lang:") and name != "lang:en"]
+    measures[:, names.index("multilingual")] |= measures[:, foreign].any(axis=1)
     pairs = {(data.entities[entity].model_id, item) for entity, item in zip(data.entity, data.item, strict=True)}
     counts: dict[str, Ints] = {}
     for model_id, item in pairs:
-        measured = (loadings[item] > 0).astype(np.int64)
-        counts[model_id] = counts[model_id] + measured if model_id in counts else measured
+        counts[model_id] = counts.get(model_id, np.zeros(len(names), dtype=np.int64)) + measures[item]
     return counts
 
 
-def _on_scale(
-    state: Fit, items: Sequence[BenchmarkType], loadings: Floats, names: Sequence[str], name: str, entity: Ints
-) -> tuple[Floats, Floats]:
-    """Score and standard error of ``entity`` on the capability's reference mix."""
-    c = names.index(name)
-    mix = [index for index, item in enumerate(items) if item.reference and loadings[index, c] > 0]
+def _on_scale(state: Fit, items: Sequence[BenchmarkType], c: int, name: str, entity: Ints) -> tuple[Floats, Floats]:
+    """Expected score of ``entity`` on the reference mix of capability ``c`` and its standard error."""
+    mix = [index for index, item in enumerate(items) if item.reference and item.capabilities.get(name, 0) > 0]
     if not mix:
         raise CatalogError(f"No reference benchmark of {name} has a score: mark another one in benchmark_types.csv.")
-    ability, variance = state.mean[entity, c], state.covariance[entity, c, c]
-    score, gradient = np.zeros(len(entity)), np.zeros(len(entity))
+    score, gradient = np.zeros(len(entity)), np.zeros((len(entity), state.loading.shape[1]))
     for index in mix:
-        share = expit(state.item_level[index] + state.slope[index] * ability)
-        points = items[index].points(share)
-        reach = items[index].points(np.ones(1))[0] - items[index].points(np.zeros(1))[0]
-        score += points / len(mix)
-        gradient += reach * state.slope[index] * share * (1 - share) / len(mix)
-    return score, gradient * np.sqrt(variance)
+        share = expit(state.item_level[index] + state.mean[entity] @ state.loading[index])
+        reach = items[index].points(np.ones(1)) - items[index].points(np.zeros(1))
+        score += items[index].points(share) / len(mix)
+        gradient += (reach * share * (1 - share) / len(mix))[:, None] * state.loading[index]
+    variance = np.einsum("nc,ncd,nd->n", gradient, state.covariance[entity], gradient)
+    return score, np.sqrt(variance)

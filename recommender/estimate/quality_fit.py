@@ -2,11 +2,11 @@
 
 Every score is put on the logit scale, ``z = logit(share)``, and modelled as
 
-    z = protocol + slope × (loading · ability) + noise
+    z = protocol + loading · ability + noise
 
-``loading`` says which capabilities a benchmark measures (data), ``slope``, the protocol's level (one per benchmark and
-evaluator, shrunk to the benchmark's mean) and the noise are fitted. The ability of a model is a vector with one entry
-per capability,
+What a benchmark measures is data; its ``loading`` is fitted around that, and so are the level of each protocol
+(one per benchmark, evaluator and way of measuring, shrunk to the benchmark's own) and the noise. The ability of
+a model is a vector with one entry per capability,
 
     ability = prior(size, date, training kind) + maker + family + lineage + own
 
@@ -18,7 +18,7 @@ on a hierarchical prior, with the two-parameter slopes and locations of item res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,15 @@ class Tree:
     parents: tuple[Ints, ...]
     sizes: tuple[int, ...]  # nodes per level, top first
 
+    def only(self, entities: Ints) -> Tree:
+        """The part of the tree above ``entities``, renumbered in their order."""
+        parents: list[Ints] = []
+        kept = entities
+        for level in reversed(self.parents):
+            kept, index = np.unique(level[kept], return_inverse=True)
+            parents.insert(0, index.astype(np.int64))
+        return Tree(tuple(parents), (*tuple(int(index.max(initial=-1)) + 1 for index in parents), len(entities)))
+
 
 @dataclass
 class Fit:
@@ -40,7 +49,7 @@ class Fit:
 
     weights: Floats  # (F, C) prior regression
     covariances: list[Floats]  # one (C, C) per level of the tree, top first
-    slope: Floats  # (I,)
+    loading: Floats  # (I, C) how a benchmark's logit moves with each capability
     level: Floats  # (P,) location of each protocol
     item_level: Floats  # (I,) mean location over protocols
     item_level_variance: Floats  # (I,)
@@ -63,18 +72,20 @@ def expit(z: Floats) -> Floats:
 class Settings:
     """Priors of the fit. Each is weak: with the rows of the catalog the data outweigh them."""
 
-    rounds: int = 30
+    rounds: int = 12
     slope_sd: float = 0.35  # of a benchmark's slope around 1; this fixes the scale of abilities
+    stray_sd: float = 0.2  # of what a benchmark measures besides its own capabilities
     level_sd: float = 1.5  # of a benchmark's location around 0
     protocol_sd: float = 0.25  # of an evaluator's shift on one benchmark
+    broad_share: float = 0.2  # of the models that must be measured on a capability before others may stray onto it
     weight_sd: float = 1.0  # of a prior regression weight
     noise_start: float = 0.15
     noise_rows: float = 4.0  # prior rows behind noise_start
-    extreme: float = 0.02  # variance of a score's own uncertainty, over share × (1 − share)
+    extreme: float = 0.008  # variance of a score's own uncertainty, over share × (1 − share)
     covariance_rows: float = 20.0  # prior rows behind each level's starting covariance
     start_variance: tuple[float, ...] = (0.05, 0.15, 0.10, 0.10)
     start_correlation: float = 0.6
-    outlier_degrees: float = 5.0  # Student t degrees of freedom of the noise
+    outlier_degrees: float = 8.0  # Student t degrees of freedom of the noise
 
 
 class _Problem:
@@ -83,9 +94,19 @@ class _Problem:
         self.z = logit(data.share)
         share = np.clip(data.share, 0.005, 0.995)
         self.own_variance = settings.extreme / (share * (1 - share)) - settings.extreme * 4
-        self.loading = loadings[data.item]  # (n, C)
         self.item_of_protocol = np.array([item for item, _ in data.protocols], dtype=np.int64)
-        self.outer = np.einsum("ic,id->icd", loadings, loadings)
+        self.rows_of_item = [np.flatnonzero(data.item == item) for item in range(len(data.items))]
+        measured = np.zeros((len(data.entities), loadings.shape[1]), dtype=bool)
+        np.logical_or.at(measured, data.entity, loadings[data.item] > 0)
+        # a thinly measured capability is not to be defined by what other benchmarks have left over
+        self.broad = np.flatnonzero(measured.mean(axis=0) >= settings.broad_share)
+        self.groups = [_groups(parents) for parents in tree.parents]
+
+
+def _groups(parents: Ints) -> tuple[Ints, Ints]:
+    """Children sorted by parent, and where each parent's run starts; every parent has a child."""
+    order = np.argsort(parents, kind="stable")
+    return order, np.flatnonzero(np.r_[True, np.diff(parents[order]) > 0])
 
 
 def fit(data: Observations, loadings: Floats, features: Floats, tree: Tree, settings: Settings | None = None) -> Fit:
@@ -98,29 +119,33 @@ def fit(data: Observations, loadings: Floats, features: Floats, tree: Tree, sett
         tree: which family, lineage and maker each entity belongs to.
     """
     settings = settings or Settings()
-    problem = _Problem(data, loadings, features, tree, settings)
+    seen = np.unique(data.entity)  # entities without scores only take the posterior, at the end
+    position = np.zeros(len(data.entities), dtype=np.int64)
+    position[seen] = np.arange(len(seen))
+    scored = replace(data, entity=position[data.entity])
+    problem = _Problem(scored, loadings, features[seen], tree.only(seen), settings)
     n_cap = loadings.shape[1]
     base = np.full((n_cap, n_cap), settings.start_correlation) + (1 - settings.start_correlation) * np.eye(n_cap)
     starts = [variance * base for variance in settings.start_variance]
     state = Fit(
         weights=np.zeros((features.shape[1], n_cap)),
         covariances=[start.copy() for start in starts],
-        slope=np.ones(len(data.items)),
+        loading=loadings.copy(),
         level=np.zeros(len(data.protocols)),
         item_level=np.zeros(len(data.items)),
         item_level_variance=np.zeros(len(data.items)),
         noise=np.full(len(data.items), settings.noise_start),
-        mean=np.zeros((len(data.entities), n_cap)),
-        covariance=np.zeros((len(data.entities), n_cap, n_cap)),
+        mean=np.zeros((len(seen), n_cap)),
+        covariance=np.zeros((len(seen), n_cap, n_cap)),
     )
     outlier = np.ones(len(data))
-    _locate(problem, state, outlier, first=True)
+    _locate(problem, state, outlier)
     for _ in range(settings.rounds):
         deviations = _posterior(problem, state, outlier)
         _regress(problem, state, deviations)
         _spread(problem, state, deviations, starts)
         outlier = _items(problem, state, outlier)
-    _posterior(problem, state, outlier)
+    _posterior(_Problem(data, loadings, features, tree, settings), state, outlier)
     return state
 
 
@@ -129,48 +154,47 @@ def _row_weights(problem: _Problem, state: Fit, outlier: Floats) -> Floats:
 
 
 def _posterior(problem: _Problem, state: Fit, outlier: Floats) -> list[tuple[Floats, Floats]]:
-    """Messages up and down the tree; sets the entities' posterior and returns each level's deviations with covariance."""
+    """Messages up and down the tree: sets the entities' posterior, returns each level's deviations and covariances."""
     data = problem.data
-    n_entity, n_cap = state.mean.shape
+    n_entity, n_cap = len(problem.features), state.loading.shape[1]
+    n_item = len(data.items)
     weight = _row_weights(problem, state, outlier)
-    slope = state.slope[data.item]
     prior = problem.features @ state.weights
-    counts = np.zeros((n_entity, len(data.items)))
-    np.add.at(counts, (data.entity, data.item), weight * slope**2)
-    precision = (counts @ problem.outer.reshape(len(data.items), -1)).reshape(n_entity, n_cap, n_cap)
-    expected = slope * np.einsum("nc,nc->n", problem.loading, prior[data.entity])
+    cell = data.entity * n_item + data.item
+    counts = np.bincount(cell, weight, n_entity * n_item).reshape(n_entity, n_item)
+    outer = np.einsum("ic,id->icd", state.loading, state.loading).reshape(n_item, -1)
+    precision = (counts @ outer).reshape(n_entity, n_cap, n_cap)
+    expected = np.einsum("nc,nc->n", state.loading[data.item], prior[data.entity])
     residual = problem.z - state.level[data.protocol] - expected
-    pull = np.zeros((n_entity, len(data.items)))
-    np.add.at(pull, (data.entity, data.item), weight * slope * residual)
-    shift = pull @ problem.loadings
+    pull = np.bincount(cell, weight * residual, n_entity * n_item).reshape(n_entity, n_item)
+    shift = pull @ state.loading
     eye = np.eye(n_cap)
     messages = [(precision, shift)]
-    for depth in range(len(problem.tree.parents) - 1, -1, -1):
+    inverses: list[Floats] = []
+    for depth in range(len(problem.tree.sizes) - 1, -1, -1):
         precision, shift = messages[0]
-        sigma = state.covariances[depth + 1]
-        kept = np.linalg.solve(eye + precision @ sigma, np.concatenate([precision, shift[..., None]], axis=2))
-        up_precision = np.zeros((problem.tree.sizes[depth], n_cap, n_cap))
-        up_shift = np.zeros((problem.tree.sizes[depth], n_cap))
-        np.add.at(up_precision, problem.tree.parents[depth], kept[..., :-1])
-        np.add.at(up_shift, problem.tree.parents[depth], kept[..., -1])
-        messages.insert(0, (up_precision, up_shift))
+        inverses.insert(0, np.linalg.inv(eye + precision @ state.covariances[depth]))
+        if depth:
+            kept = inverses[0] @ np.concatenate([precision, shift[..., None]], axis=2)
+            order, starts = problem.groups[depth - 1]
+            up = np.add.reduceat(kept[order], starts, axis=0)
+            messages.insert(0, (up[..., :-1], up[..., -1]))
     deviations = []
     parent_mean = np.zeros((problem.tree.sizes[0], n_cap))
     parent_cov = np.zeros((problem.tree.sizes[0], n_cap, n_cap))
     for depth, (precision, shift) in enumerate(messages):
-        sigma = state.covariances[depth]
         if depth:
             index = problem.tree.parents[depth - 1]
             parent_mean, parent_cov = parent_mean[index], parent_cov[index]
         # own deviation given the parent: D (shift − precision·parent), D = (Σ⁻¹ + precision)⁻¹ = Σ (I + precision Σ)⁻¹
-        inside = np.linalg.inv(eye + precision @ sigma)
-        d = sigma @ inside
+        d = state.covariances[depth] @ inverses[depth]
         a = d @ precision  # deviation = D·shift − A·parent
         deviation = np.einsum("ncd,nd->nc", d, shift) - np.einsum("ncd,nd->nc", a, parent_mean)
-        spread = d + a @ parent_cov @ a.transpose(0, 2, 1)
-        keep = eye - a
+        through = a @ parent_cov
+        spread = d + through @ a.transpose(0, 2, 1)
         parent_mean = parent_mean + deviation
-        parent_cov = d + keep @ parent_cov @ keep.transpose(0, 2, 1)
+        # Var(parent + deviation) = D + (I − A) Var(parent) (I − A)ᵀ
+        parent_cov = spread + parent_cov - through - through.transpose(0, 2, 1)
         deviations.append((deviation, spread))
     state.mean = prior + parent_mean
     state.covariance = 0.5 * (parent_cov + parent_cov.transpose(0, 2, 1))
@@ -178,10 +202,9 @@ def _posterior(problem: _Problem, state: Fit, outlier: Floats) -> list[tuple[Flo
 
 
 def _regress(problem: _Problem, state: Fit, deviations: list[tuple[Floats, Floats]]) -> None:
-    """Prior weights by ridge regression of what the own deviations leave, on entities that have scores."""
-    seen = np.bincount(problem.data.entity, minlength=len(state.mean)) > 0
-    target = (problem.features @ state.weights + deviations[-1][0])[seen]
-    features = problem.features[seen]
+    """Prior weights by ridge regression of what the own deviations leave."""
+    features = problem.features
+    target = features @ state.weights + deviations[-1][0]
     variance = np.trace(state.covariances[-1]) / state.covariances[-1].shape[0]
     ridge = variance / problem.settings.weight_sd**2
     gram = features.T @ features + ridge * np.eye(features.shape[1])
@@ -196,12 +219,16 @@ def _spread(problem: _Problem, state: Fit, deviations: list[tuple[Floats, Floats
         state.covariances[depth] = (total + rows * starts[depth]) / (len(mean) + rows)
 
 
-def _locate(problem: _Problem, state: Fit, outlier: Floats, first: bool = False) -> None:
+def _expected(problem: _Problem, state: Fit) -> Floats:
+    data = problem.data
+    return np.asarray(np.einsum("nc,nc->n", state.loading[data.item], state.mean[data.entity]), dtype=np.float64)
+
+
+def _locate(problem: _Problem, state: Fit, outlier: Floats) -> None:
     """Levels of items and protocols given the abilities."""
     data, settings = problem.data, problem.settings
     weight = _row_weights(problem, state, outlier)
-    expected = state.slope[data.item] * np.einsum("nc,nc->n", problem.loading, state.mean[data.entity])
-    residual = problem.z - expected
+    residual = problem.z - _expected(problem, state)
     n_protocol = len(data.protocols)
     total = np.bincount(data.protocol, weight, n_protocol)
     pulled = np.bincount(data.protocol, weight * residual, n_protocol)
@@ -215,43 +242,65 @@ def _locate(problem: _Problem, state: Fit, outlier: Floats, first: bool = False)
     state.level = (pulled + between * state.item_level[problem.item_of_protocol]) / (total + between)
 
 
-def _items(problem: _Problem, state: Fit, outlier: Floats) -> Floats:
-    """Slopes, levels and noise of the items given the posterior; returns the rows' new outlier weights."""
+def _not_negative(gram: Floats, pull: Floats) -> Floats:
+    """Solve gram·x = pull with x ≥ 0, dropping what turns negative: more ability never lowers an expected score."""
+    x = np.zeros(len(pull))
+    kept = np.arange(len(pull))
+    while len(kept):
+        solved = np.linalg.solve(gram[np.ix_(kept, kept)], pull[kept])
+        if (solved >= 0).all():
+            x[kept] = solved
+            break
+        kept = kept[solved > 0]
+    return x
+
+
+def _load(problem: _Problem, state: Fit, outlier: Floats) -> Floats:
+    """Loadings of the items given the posterior: ridge regression around what the data file says they measure.
+
+    Returns the part of each row's squared error that is uncertainty of the ability, shape (n,).
+    """
     data, settings = problem.data, problem.settings
-    n_item = len(data.items)
-    loading = problem.loading
-    ability = np.einsum("nc,nc->n", loading, state.mean[data.entity])
-    variance = np.zeros(len(data))
-    for start in range(0, len(data), 2048):
-        part = slice(start, start + 2048)
-        variance[part] = np.einsum(
-            "nc,ncd,nd->n", loading[part], state.covariance[data.entity[part]], loading[part], optimize=True
-        )
     weight = _row_weights(problem, state, outlier)
     centred = problem.z - state.level[data.protocol]
-    top = np.bincount(data.item, weight * ability * centred, n_item) + 1 / settings.slope_sd**2
-    bottom = np.bincount(data.item, weight * (ability**2 + variance), n_item) + 1 / settings.slope_sd**2
-    state.slope = np.clip(top / bottom, 0.1, 3.0)
+    uncertain = np.zeros(len(data))
+    for item, rows in enumerate(problem.rows_of_item):
+        said = problem.loadings[item]
+        own = np.union1d(problem.broad, np.flatnonzero(said))
+        who = data.entity[rows]
+        ability = state.mean[who][:, own]
+        spread = state.covariance[who][:, own[:, None], own]
+        direction = said[own] / np.linalg.norm(said)
+        tight = 1 / settings.stray_sd**2
+        prior = tight * np.eye(len(own)) + (1 / settings.slope_sd**2 - tight) * np.outer(direction, direction)
+        gram = (ability * weight[rows, None]).T @ ability + np.tensordot(weight[rows], spread, axes=1) + prior
+        pull = (weight[rows] * centred[rows]) @ ability + prior @ said[own]
+        state.loading[item, own] = loading = _not_negative(gram, pull)
+        uncertain[rows] = (spread @ loading) @ loading
+    return uncertain
+
+
+def _items(problem: _Problem, state: Fit, outlier: Floats) -> Floats:
+    """Loadings, levels and noise of the items given the posterior; returns the rows' new outlier weights."""
+    data, settings = problem.data, problem.settings
+    uncertain = _load(problem, state, outlier)
     _locate(problem, state, outlier)
-    slope = state.slope[data.item]
-    square = (problem.z - state.level[data.protocol] - slope * ability) ** 2 + slope**2 * variance
+    square = (problem.z - state.level[data.protocol] - _expected(problem, state)) ** 2 + uncertain
     degrees = settings.outlier_degrees
     total = state.noise[data.item] + problem.own_variance
     outlier = (degrees + 1) / (degrees + square / total)
-    # each row's share of its squared error that is the item's noise and not the score's own uncertainty
+    # the part of each row's squared error that is the item's noise and not the score's own uncertainty
     share = state.noise[data.item] / total
     own = share**2 * outlier * square + share * problem.own_variance
-    rows = np.bincount(data.item, minlength=n_item)
-    state.noise = (np.bincount(data.item, own, n_item) + settings.noise_rows * settings.noise_start) / (
-        rows + settings.noise_rows
-    )
+    rows = np.bincount(data.item, minlength=len(data.items))
+    prior = settings.noise_rows * settings.noise_start
+    state.noise = (np.bincount(data.item, own, len(data.items)) + prior) / (rows + settings.noise_rows)
     return outlier
 
 
-def predict(state: Fit, loadings: Floats, entity: Ints, item: Ints, protocol_level: Floats) -> tuple[Floats, Floats]:
-    """Expected logit and its variance (noise of the benchmark included) for entities × items, shape (n,)."""
-    loading = loadings[item]
-    ability = np.einsum("nc,nc->n", loading, state.mean[entity])
+def predict(state: Fit, entity: Ints, item: Ints, level: Floats) -> tuple[Floats, Floats]:
+    """Expected logit and its variance, the benchmark's noise included, for entities × items; all of shape (n,)."""
+    loading = state.loading[item]
+    z = level + np.einsum("nc,nc->n", loading, state.mean[entity])
     variance = np.einsum("nc,ncd,nd->n", loading, state.covariance[entity], loading, optimize=True)
-    z = protocol_level + state.slope[item] * ability
-    return z, state.slope[item] ** 2 * variance + state.noise[item]
+    return z, variance + state.noise[item]

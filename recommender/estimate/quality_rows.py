@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from recommender.types import Floats
 Row = Mapping[str, Any]
 Ints = NDArray[np.int64]
 
+FEWEST_MODELS = 3  # a benchmark that fewer models took cannot be placed beside the others
+UNSAID = 0.5  # thinking: the source does not say
+
 CAPABILITIES = ("general", "reasoning", "math", "code", "instruction", "multilingual", "tools", "long_context")
 
 
@@ -40,13 +43,26 @@ class BenchmarkType:
     best: float
     reference: bool  # part of the mix that the 0–100 scale is read on
 
-    def share(self, score: float) -> float:
-        """``score`` as a share of the way from worst to best; outside 0–1 when it is worse than guessing."""
-        return (score - self.worst) / (self.best - self.worst)
+    @property
+    def ranks(self) -> bool:
+        """Lower is better: a mean rank."""
+        return self.best < self.worst
+
+    @property
+    def judged(self) -> bool:
+        """Marks out of ten; some makers give them times ten."""
+        return self.best == 10
+
+    def share_of_score(self, score: float) -> float:
+        """How far ``score`` is from worst to best, a little below 0 when worse than guessing; NaN when impossible."""
+        if self.judged and score > self.best:
+            score /= 10
+        share = (score - self.worst) / (self.best - self.worst)
+        return share if -0.6 <= share <= 1.0 else math.nan
 
     def points(self, share: Floats) -> Floats:
-        """The inverse of ``share``, as points of 0–100 where higher is better (a rank is shown as its share)."""
-        if self.best < self.worst or self.best < 20:
+        """The inverse, in points of 0–100 where higher is better; ranks and marks are shown as their share."""
+        if self.ranks or self.judged:
             return 100.0 * share
         return self.worst + (self.best - self.worst) * share
 
@@ -56,7 +72,7 @@ class Entity:
     """What a score belongs to: one model in one way of answering."""
 
     model_id: str
-    thinking: float  # 1 thinks before it answers, 0 does not, 0.5 the source does not say
+    thinking: float  # 1 thinks before it answers, 0 does not, UNSAID
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,6 @@ class ModelFacts:
     code: bool
     vision: bool
     translation: bool
-    languages: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ def _type(row: Row, number: int, path: Path) -> BenchmarkType:
     known = all(name in CAPABILITIES or name.startswith("lang:") for name in capabilities)
     if not known or (row["benchmark"] and not math.isclose(sum(capabilities.values()), 1.0)):
         raise CatalogError(
-            f"{path.name}, line {number}: {row['capabilities']!r} must name known capabilities with weights that sum to 1."
+            f"{path.name}, line {number}: {row['capabilities']!r} must be known capabilities; their weights sum to 1."
         )
     return BenchmarkType(row["benchmark"], pattern, capabilities, worst, best, row["reference"] == "yes")
 
@@ -172,9 +187,6 @@ def _facts(model_id: str, row: Row, families: Mapping[str, str], dates: Mapping[
     known = dates.get(family, [])
     words = set(re.split(r"[^a-z0-9]+", model_id.casefold()))
     role = str(row.get("role") or "")
-    languages = frozenset(
-        part.strip() for part in re.split(r"[,;| ]+", str(row.get("languages") or "")) if part.strip()
-    )
     return ModelFacts(
         model_id=model_id,
         maker=model_id.partition("/")[0].casefold(),
@@ -187,7 +199,6 @@ def _facts(model_id: str, row: Row, families: Mapping[str, str], dates: Mapping[
         code=role == "code" or bool(words & {"code", "coder"}),
         vision=role == "vision" or bool(words & {"vl", "vision"}),
         translation=role == "translation",
-        languages=languages,
     )
 
 
@@ -208,76 +219,85 @@ def _thinking(row: Row, model: Row) -> float:
         or words & {"thinking", "think", "reasoning"}
     ):
         return 1.0
-    return 0.5 if kind == "hybrid" and mode != "base" else 0.0
+    return UNSAID if kind == "hybrid" and mode != "base" else 0.0
+
+
+@dataclass(frozen=True)
+class _Score:
+    entity: Entity
+    kind: BenchmarkType
+    protocol: str
+    share: float
+    row: int
 
 
 def observations(
     benchmarks: Iterable[Row], models: Iterable[Row], types: Iterable[BenchmarkType] | None = None
 ) -> Observations:
-    """The usable rows of ``benchmarks``; each score of one model, benchmark, mode and evaluator is kept once.
+    """The usable rows of ``benchmarks``, one per measurement: a figure that is quoted twice counts once.
 
-    Rows of models outside the catalog are kept: they place the benchmarks on one scale.
+    Rows of models outside the catalog are kept, because they place the benchmarks on one scale, unless their size is
+    unknown: those are mostly not text generators, and teach the prior nothing.
     """
-    types = tuple(types) if types is not None else read_types()
-    by_id = {str(row["model_id"]): row for row in models}
-    spelled = {model_id.casefold(): model_id for model_id in by_id}
+    catalog = {str(row["model_id"]): row for row in models}
     rows = list(benchmarks)
-    matched: dict[str, BenchmarkType | None] = {}
-    base_ids = {str(row["model_id"]) for row in rows if row.get("mode") == "base"} - set(by_id)
-    found: dict[tuple[str, float, str, str], list[tuple[float, int]]] = {}
-    kinds: dict[str, BenchmarkType] = {}
-    for index, row in enumerate(rows):
-        name = str(row["benchmark"])
-        if name not in matched:
-            matched[name] = match_type(name, types)
-        kind = matched[name]
-        mode = str(row.get("mode") or "")
-        share = kind.share(number(row["score"])) if kind is not None and kind.name else math.nan
-        if kind is None or not kind.name or math.isnan(share) or "quantised" in mode or "quantized" in mode:
-            continue
-        if not -0.6 <= share <= 1.0 and kind.best < 20:  # judged 1–10 but given times ten
-            share = kind.share(number(row["score"]) / 10)
-        if share > 1.0 or share < -0.6:
-            continue
-        kinds[kind.name] = kind
-        model_id = spelled.get(str(row["model_id"]).casefold(), str(row["model_id"]))
-        thinking = _thinking(row, by_id.get(model_id, {}))
-        found.setdefault((model_id, thinking, kind.name, _protocol(row)), []).append((share, index))
-    facts = model_facts(by_id.values(), dict.fromkeys(key[0] for key in found))
-    entities = list(dict.fromkeys(Entity(key[0], key[1]) for key in found))
-    items = [kinds[name] for name in sorted(kinds)]
+    scores = _scores(rows, catalog, tuple(types) if types is not None else read_types())
+    facts = model_facts(catalog.values(), dict.fromkeys(score.entity.model_id for score in scores))
+    scores = [score for score in scores if not math.isnan(facts[score.entity.model_id].params_total)]
+    models_of = {
+        name: {s.entity.model_id for s in scores if s.kind.name == name} for name in {s.kind.name for s in scores}
+    }
+    scores = [score for score in scores if len(models_of[score.kind.name]) >= FEWEST_MODELS]
+    # measured with few-shot prompts only, and not in the catalog: a base model whatever its name says
+    base_ids = {str(row["model_id"]) for row in rows if row.get("mode") == "base"} - set(catalog)
+    entities = list(dict.fromkeys(score.entity for score in scores))
+    items = sorted({score.kind.name: score.kind for score in scores}.values(), key=lambda kind: kind.name)
     item_index = {kind.name: index for index, kind in enumerate(items)}
     entity_index = {entity: index for index, entity in enumerate(entities)}
-    protocols = list(dict.fromkeys((item_index[key[2]], key[3]) for key in found))
+    protocols = list(dict.fromkeys((item_index[score.kind.name], score.protocol) for score in scores))
     protocol_index = {protocol: index for index, protocol in enumerate(protocols)}
-    out = []
-    for (model_id, thinking, name, protocol), scores in found.items():
-        where = (entity_index[Entity(model_id, thinking)], item_index[name], protocol_index[item_index[name], protocol])
-        out += [(*where, share, index) for share, index in {share: (share, index) for share, index in scores}.values()]
-    columns = np.array(out, dtype=float).reshape(len(out), 5).T
-    model_of = [facts[entity.model_id] for entity in entities]
-    model_of = [_as_base(fact) if fact.model_id in base_ids else fact for fact in model_of]
+    of_item = np.array([item_index[score.kind.name] for score in scores], dtype=np.int64)
+    of_protocol = [protocol_index[item, score.protocol] for item, score in zip(of_item, scores, strict=True)]
     return Observations(
-        entity=columns[0].astype(np.int64),
-        item=columns[1].astype(np.int64),
-        protocol=columns[2].astype(np.int64),
-        share=columns[3],
+        entity=np.array([entity_index[score.entity] for score in scores], dtype=np.int64),
+        item=of_item,
+        protocol=np.array(of_protocol, dtype=np.int64),
+        share=np.array([score.share for score in scores], dtype=np.float64),
         entities=tuple(entities),
-        facts=tuple(model_of),
+        facts=tuple(
+            replace(facts[entity.model_id], base=facts[entity.model_id].base or entity.model_id in base_ids)
+            for entity in entities
+        ),
         items=tuple(items),
         protocols=tuple(protocols),
-        row=columns[4].astype(np.int64),
+        row=np.array([score.row for score in scores], dtype=np.int64),
     )
 
 
-def _as_base(fact: ModelFacts) -> ModelFacts:
-    return replace(fact, base=True)
+def _scores(rows: Sequence[Row], catalog: Mapping[str, Row], types: Sequence[BenchmarkType]) -> list[_Score]:
+    spelled = {model_id.casefold(): model_id for model_id in catalog}
+    matched = {name: match_type(name, types) for name in dict.fromkeys(str(row["benchmark"]) for row in rows)}
+    found: dict[tuple[str, str, float], _Score] = {}
+    for index, row in enumerate(rows):
+        kind = matched[str(row["benchmark"])]
+        mode = str(row.get("mode") or "")
+        if kind is None or not kind.name or "quantised" in mode or "quantized" in mode:
+            continue
+        share = kind.share_of_score(number(row["score"]))
+        if math.isnan(share):
+            continue
+        model_id = spelled.get(str(row["model_id"]).casefold(), str(row["model_id"]))
+        score = _Score(Entity(model_id, _thinking(row, catalog.get(model_id, {}))), kind, _protocol(row), share, index)
+        known = found.setdefault((model_id, kind.name, round(share, 5)), score)
+        if known.entity.thinking == UNSAID:  # the same figure, from a source that says how it was measured
+            found[model_id, kind.name, round(share, 5)] = score
+    return list(found.values())
 
 
 def _protocol(row: Row) -> str:
-    """Who measured, and how where that shifts the scores: base models few-shot, a validation split."""
+    """Who measured, and how where that shifts the scores: few-shot, a validation split, a variant's name."""
     mode = str(row.get("mode") or "")
-    way = mode if mode in ("base", "val", "zero-shot") else ""
+    way = mode if mode in ("base", "val", "zero-shot") else str(row["benchmark"]).casefold()
     evaluator = str(row.get("evaluator") or "")
     if evaluator.startswith("model maker"):
         evaluator = "model maker " + str(row["model_id"]).partition("/")[0].casefold()
