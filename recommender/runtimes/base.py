@@ -181,8 +181,7 @@ class TableRuntime:
             return f"{self.name} does not take {what}: {row.note}"
         if device is None:
             return ""
-        usable = self.accelerators_for(device, experimental=True)
-        if row.accelerators and not set(row.accelerators) & set(usable):
+        if row.accelerators and not set(row.accelerators) & set(self.accelerators_for(device, experimental=True)):
             return f"{self.name} runs {what} on {platforms.listing(row.accelerators)}, which this device lacks"
         return platforms.capability_reason(f"{self.name} with {what}", row.min_compute_capability, device)
 

@@ -72,6 +72,8 @@ def reason(name: str, rows: Sequence[Platform], device: Device, experimental: bo
 
 def capability_reason(what: str, least: str, device: Device) -> str:
     """Why no NVIDIA GPU of this machine has compute capability ``least``, or "". An unknown one passes."""
+    if not least:
+        return ""
     short = _below(least, [gpu for gpu in device.gpus if _has(gpu, "cuda")])
     return f"{what} needs {short}" if short else ""
 
