@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -33,10 +34,15 @@ def write_tiny_gguf(
     block_count: int = N_LAYER,
     layers: int = N_LAYER,
     n_embd: int = N_EMBD,
+    context_tokens: int = CONTEXT_TOKENS,
     quantize: bool = True,
     seed: int = 1,
+    extra: Callable[[gguf.GGUFWriter], None] | None = None,
 ) -> Path:
-    """Write a model of ``layers`` layers that claims to have ``block_count``. Weights are random, and Q8_0 or F32."""
+    """Write a model of ``layers`` layers that claims to have ``block_count``. Weights are random, and Q8_0 or F32.
+
+    ``extra`` may add keys of its own.
+    """
     random = np.random.default_rng(seed)
     tokens = [*_byte_tokens(), "<|begin|>", "<|start|>", "<|end|>", "Ġa"]
     head = n_embd // N_HEAD
@@ -44,7 +50,7 @@ def write_tiny_gguf(
     writer.add_name(name)
     writer.add_file_type(7 if quantize else 0)
     writer.add_block_count(block_count)
-    writer.add_context_length(CONTEXT_TOKENS)
+    writer.add_context_length(context_tokens)
     writer.add_embedding_length(n_embd)
     writer.add_feed_forward_length(N_FF)
     writer.add_head_count(N_HEAD)
@@ -62,6 +68,9 @@ def write_tiny_gguf(
     writer.add_add_bos_token(False)
     if template is not None:
         writer.add_chat_template(template)
+
+    if extra is not None:
+        extra(writer)
 
     def matrix(tensor: str, rows: int, columns: int) -> None:
         values = random.normal(0, 0.02, (rows, columns)).astype(np.float32)

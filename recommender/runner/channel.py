@@ -41,6 +41,7 @@ def open_channel() -> Channel:
     Whatever a library prints goes to standard error instead.
     """
     _die_with_parent()
+    _crash_quickly()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline() or b"{}")
@@ -56,6 +57,15 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died in between
         os._exit(PARENT_GONE)
+
+
+def _crash_quickly() -> None:
+    """A crash writes no core file (it would be as large as the model) and starts no debugger for a backtrace."""
+    os.environ["GGML_NO_BACKTRACE"] = "1"
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _watch_stdin() -> None:

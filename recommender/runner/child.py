@@ -93,7 +93,7 @@ def start(module: str, request: Any, environment: Mapping[str, str] | None = Non
 
 def _death(code: int, log: str) -> str:
     """How a process died, what that usually means, and what to do."""
-    said = load_log.last_complaint(log.splitlines())
+    said = load_log.complaint(log)
     detail = f" Its last words: {said}." if said else ""
     name = _signal_name(code)
     if name == "SIGKILL":

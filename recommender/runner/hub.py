@@ -277,6 +277,7 @@ def download(
         return path
     running = child.start("recommender.runner.download_worker", DownloadRequest(repo, file, revision))
     ready: Path | None = None
+    ended = False
     try:
         for event in running.events():
             if isinstance(event, protocol.Error):
@@ -285,8 +286,9 @@ def download(
                 on_progress(int(event.done_bytes), int(event.total_bytes))
             if isinstance(event, protocol.FileReady):
                 ready = Path(event.path)
+        ended = True
     finally:
-        if ready is None:
+        if not ended:
             running.kill()
         died = running.finish()
     if ready is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from recommender.errors import RecommenderError, RunError
+from recommender.errors import Cancelled, RecommenderError, RunError
 from recommender.runner import child, hub, protocol
 from recommender.runner.protocol import Event, RunRequest, State
 from recommender.types import Measurement, Memory
@@ -32,8 +32,14 @@ _STATE_OF: dict[type, State] = {
 class Job:
     """One run, as any thread may look at it. Everything but ``cancel`` only reads."""
 
-    def __init__(self, request: RunRequest, on_event: Callable[[Event], None] | None = None) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        on_event: Callable[[Event], None] | None = None,
+        leave_queue: Callable[[], None] | None = None,
+    ) -> None:
         self._on_event = on_event
+        self._leave_queue = leave_queue
         self.id = uuid.uuid4().hex[:12]
         self.request = request
         self.submitted_at = time.time()
@@ -117,6 +123,8 @@ class Job:
                 self._ended.set()
         if running is not None:
             running.kill()
+        elif waiting and self._leave_queue is not None:
+            self._leave_queue()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end; False when the time is over first."""
@@ -149,6 +157,11 @@ class Job:
         if position != self._position:
             self._position = position
             self._add(protocol.Queued(position))
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._state == "queued":
+                self._state = "loading"
 
     def _take(self, running: child.Child) -> bool:
         """Make ``running`` the process that Stop kills; False when Stop came first."""
@@ -195,14 +208,15 @@ class RunManager:
         atexit.register(self.close)
 
     def submit(self, request: RunRequest, on_event: Callable[[Event], None] | None = None) -> Job:
-        """Queue a run. ``on_event`` is called with every event as it comes, on the manager's own thread.
+        """Queue a run. ``on_event`` is called with every event as it comes, on the manager's own thread
+        (while it waits in the queue, on the thread that changed the queue). It must not block.
 
         Raises:
             BadInputError: the request makes no sense.
             RunError: too many are waiting.
         """
         request.check()
-        job = Job(request, on_event)
+        job = Job(request, on_event, self._renumber)
         with self._changed:
             if self._closed:
                 raise RunError("The app is shutting down.")
@@ -239,6 +253,11 @@ class RunManager:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
         atexit.unregister(self.close)
+
+    def _renumber(self) -> None:
+        with self._changed:
+            self._drop_cancelled()
+            self._number()
 
     def _drop_cancelled(self) -> None:
         self._waiting = deque(job for job in self._waiting if not job.ended)
@@ -280,13 +299,14 @@ class RunManager:
                 if self._closed:
                     return
                 self._current = job = self._waiting.popleft()
+                job._start()
                 self._number()
             self._run(job)
 
     def _run(self, job: Job) -> None:
         try:
             if job._cancelled:
-                raise RunError("Stopped.")
+                raise Cancelled("Stopped.")
             request = job.request
             if not request.model_path:
                 request = self._download(job, request)
@@ -327,7 +347,7 @@ class RunManager:
         finally:
             died = running.finish()
         if job._cancelled:
-            raise RunError("Stopped.")
+            raise Cancelled("Stopped.")
         if job.exception is not None:
             raise job.exception
         if died:

@@ -32,17 +32,19 @@ class LlamaCppPythonSession:
         self._model: Any = None
         self._context: Any = None
         self._vocabulary: Any = None
+        self._use_template = False
         self._batch_tokens = 0
         self._room_tokens = 0
 
-    def load(self, path: str, settings: Settings) -> None:
+    def load(self, path: str, settings: Settings, use_template: bool) -> None:
+        self._use_template = use_template
         model_params = llama_cpp.llama_model_default_params()
         model_params.n_gpu_layers = ALL_LAYERS if settings.gpu_layers < 0 else settings.gpu_layers
         self._model = llama_cpp.llama_model_load_from_file(path.encode(), model_params)
         if not self._model:
             raise RuntimeError("the model was refused")
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx = settings.context_tokens
+        params.n_ctx = settings.context_tokens * settings.parallel  # llama.cpp shares it out
         params.n_seq_max = settings.parallel
         params.n_batch = settings.batch_tokens
         params.n_ubatch = settings.ubatch_tokens
@@ -142,7 +144,7 @@ class LlamaCppPythonSession:
 
     def _prompt_tokens(self, chat: Sequence[Message]) -> tuple[list[int], str]:
         """The tokens to answer, and "file" or "plain" for the template that made them."""
-        template = llama_cpp.llama_model_chat_template(self._model, None)
+        template = llama_cpp.llama_model_chat_template(self._model, None) if self._use_template else None
         bos = self._text(llama_cpp.llama_vocab_bos(self._vocabulary))
         if template:
             eos = self._text(llama_cpp.llama_vocab_eos(self._vocabulary))

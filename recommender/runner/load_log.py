@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from recommender.types import GIB, MIB, Memory
 
-_BUFFER = re.compile(r"(\S+)\s+(model|KV|RS|compute|output|\w+ state) buffer size =\s*([\d.]+) MiB")
+# Anchored: the log also repeats texts out of the file, which must not pass for the runtime's own lines.
+_BUFFER = re.compile(
+    r"^(?:[\d.]+ [A-Z] )?\w+: +(\S+) +(model|KV|RS|compute|output|DSV4 \w+ state) buffer size = *([\d.]+) MiB",
+    re.MULTILINE,
+)
 _NO_MEMORY = re.compile(
     r"failed to allocate|unable to allocate|bad_alloc|out of memory|cudaMalloc failed|insufficient memory|"
     r"cannot allocate memory|failed to mmap",
@@ -15,7 +18,8 @@ _NO_MEMORY = re.compile(
 )
 _BYTES_WANTED = re.compile(r"(?:of size|allocate)\s+(\d{4,})|allocating ([\d.]+) MiB|failed to allocate ([\d.]+) MiB")
 _UNKNOWN_ARCHITECTURE = re.compile(r"unknown model architecture: '([^']{0,60})'")
-_SIGNS_OF_TROUBLE = re.compile(r"\berror\b|failed|GGML_ASSERT|terminate called|what\(\)|invalid|missing", re.IGNORECASE)
+_CAUSE = re.compile(r"error loading model: (.+)|(GGML_ASSERT.+)|what\(\):\s+(.+)|(init: chat template parsing error)")
+_SIGNS_OF_TROUBLE = re.compile(r"\berror\b|failed|terminate called|invalid|missing", re.IGNORECASE)
 
 
 def memory_from_log(log: str, overhead_bytes: float, tensor_bytes: float | None = None) -> Memory:
@@ -65,7 +69,7 @@ def load_failure(log: str, file: str, free_bytes: float | None) -> str:
             f"{file} is of the architecture {found[1]!r}, which this build of llama.cpp does not know. "
             "Update the runtime, or choose another model."
         )
-    reason = last_complaint(log.splitlines())
+    reason = complaint(log)
     return f"llama.cpp could not load {file}{f': {reason}' if reason else ''}. Choose another file, or fetch it again."
 
 
@@ -79,14 +83,29 @@ def out_of_memory(file: str, free_bytes: float | None, wanted_bytes: float | Non
     )
 
 
-def last_complaint(lines: Iterable[str]) -> str:
-    """The last line of a log that tells of a failure, without its timestamp and made safe to show; "" for none."""
-    for line in reversed(list(lines)):
+def complaint(log: str) -> str:
+    """What a log gives as the cause of a failure, made safe to show; "" when it gives none.
+
+    The line that names a cause, else the last one that tells of trouble; without timestamps and source paths.
+    """
+    lines = log.splitlines()
+    for line in lines:
+        if found := _CAUSE.search(line):
+            return _clean(next(part for part in found.groups() if part))
+    for line in reversed(lines):
         if _SIGNS_OF_TROUBLE.search(line):
-            text = re.sub(r"^[\d.]+ [A-Z] ", "", line.strip())
-            text = "".join(character if character.isprintable() else " " for character in text)
-            return text[:200].rstrip(". ")
+            return _clean(re.sub(r"^[\d.]+ [A-Z] ", "", line.strip()))
     return ""
+
+
+def refused_template(log: str) -> bool:
+    """Whether a load failed only because the runtime's engine cannot read the file's chat template."""
+    return "chat template parsing error" in log
+
+
+def _clean(text: str) -> str:
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(text.split())[:200].rstrip(".")
 
 
 def _wanted_bytes(log: str) -> float | None:

@@ -91,12 +91,11 @@ class RunRequest:
             )
         if settings.kv_type not in ("f32", "f16", "bf16") and not settings.flash_attn:
             raise errors.BadInputError(f"A {settings.kv_type} KV cache needs flash attention: turn it on, or use f16.")
-        per_sequence = settings.context_tokens // settings.parallel
         wanted = self.prompt_tokens + self.gen_tokens + 1
-        if self.repeats and wanted > per_sequence:
+        if self.repeats and wanted > settings.context_tokens:
             raise errors.BadInputError(
                 f"Measuring {self.prompt_tokens} + {self.gen_tokens} tokens needs a context of {wanted}, but it is "
-                f"{per_sequence}: raise the context or measure fewer tokens."
+                f"{settings.context_tokens}: raise the context or measure fewer tokens."
             )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from recommender.runner.gguf_header import GgufHeader
 from recommender.runner.protocol import RunRequest
 from recommender.types import Settings
 
@@ -45,8 +44,11 @@ class Session(Protocol):
 
     build: str
 
-    def load(self, path: str, settings: Settings) -> None:
-        """Load the file. Raises ``RuntimeError`` when the runtime refuses; its log says why."""
+    def load(self, path: str, settings: Settings, use_template: bool) -> None:
+        """Load the file. Raises ``RuntimeError`` when the runtime refuses; its log says why.
+
+        Without ``use_template`` the file's chat template is ignored and answers are plain completions.
+        """
 
     def time_tokens(self, prompt: list[int], gen_tokens: int) -> Timing:
         """Prefill ``prompt`` with an empty cache, then exactly ``gen_tokens`` decode steps; nothing stops early."""
@@ -55,7 +57,7 @@ class Session(Protocol):
         """Answer the request's chat, handing over the text as it comes."""
 
 
-def make_session(binding_id: str, header: GgufHeader) -> Session:
+def make_session(binding_id: str) -> Session:
     """Import the binding (slow, in the run's own process only) and make its session."""
     if binding_id == "llama-cpp-python":
         from recommender.runner.llama_cpp_python import LlamaCppPythonSession
@@ -63,7 +65,7 @@ def make_session(binding_id: str, header: GgufHeader) -> Session:
         return LlamaCppPythonSession()
     from recommender.runner.xllamacpp_binding import XllamacppSession
 
-    return XllamacppSession(header.has_chat_template)
+    return XllamacppSession()
 
 
 def timing_prompt(n_vocab: int, tokens: int, seed: int) -> list[int]:

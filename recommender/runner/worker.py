@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from recommender.errors import RecommenderError, RunError
+from recommender.errors import BadInputError, RecommenderError, RunError
 from recommender.runner import load_log, protocol
 from recommender.runner.bindings import Binding, choose_binding
 from recommender.runner.channel import Channel, open_channel
@@ -48,15 +48,16 @@ def run(request: RunRequest, channel: Channel) -> None:
     file_bytes = float(sum(part.stat().st_size for part in files))
     channel.send(protocol.Loading(header.path.name, file_bytes, binding.name))
 
-    session = make_session(binding.id, header)
-    overhead = float(psutil.Process().memory_info().rss)
+    session = make_session(binding.id)
+    overhead = _own_memory_bytes()
     tensor_bytes = float(
         header.tensor_bytes + sum(read_header(part).tensor_bytes for part in files if part != header.path)
     )
     started = time.perf_counter()
-    _load(session, request, header)
+    log_start = _load(session, request, header)
     load_s = time.perf_counter() - started
-    memory = load_log.memory_from_log(read_log(load_log.is_complete), overhead, tensor_bytes)
+    log = read_log(lambda text: load_log.is_complete(text[log_start:]))
+    memory = load_log.memory_from_log(log[log_start:], overhead, tensor_bytes)
     channel.send(protocol.Loaded(memory, load_s, session.build))
 
     if request.answer_first:
@@ -69,21 +70,27 @@ def run(request: RunRequest, channel: Channel) -> None:
 
 
 def _check_context(request: RunRequest, header: GgufHeader) -> None:
-    most = header.context_tokens
-    per_sequence = request.settings.context_tokens // request.settings.parallel
-    if most is not None and per_sequence > most:
-        raise RunError(
-            f"The context of {per_sequence} tokens is above the {most} that {header.path.name} was made for."
+    most, wanted = header.context_tokens, request.settings.context_tokens
+    if most is not None and wanted > most:
+        raise BadInputError(
+            f"The context of {wanted} tokens is above the {most} that {header.path.name} was made for: lower it."
         )
 
 
-def _load(session: Session, request: RunRequest, header: GgufHeader) -> None:
+def _load(session: Session, request: RunRequest, header: GgufHeader) -> int:
+    """Load the model; returns where in the log the load that worked begins."""
     free = float(psutil.virtual_memory().available)
-    try:
-        session.load(request.model_path, request.settings)
-    except (RuntimeError, ValueError) as error:
-        log = read_log(lambda text: bool(load_log.last_complaint(text.splitlines())))
-        raise RunError(load_log.load_failure(log, header.path.name, free)) from error
+    log_start = 0
+    for use_template in (True, False) if header.has_chat_template else (False,):
+        try:
+            session.load(request.model_path, request.settings, use_template)
+            return log_start
+        except (RuntimeError, ValueError) as error:
+            log = read_log(lambda text: bool(load_log.complaint(text)))
+            if not (use_template and load_log.refused_template(log)):
+                raise RunError(load_log.load_failure(log, header.path.name, free)) from error
+            log_start = len(log)
+    raise RunError(f"llama.cpp could not load {header.path.name}, with or without its chat template.")
 
 
 def _measure(
@@ -188,6 +195,12 @@ def _answer(session: Session, request: RunRequest, channel: Channel) -> None:
             template=answer.template,
         )
     )
+
+
+def _own_memory_bytes() -> float:
+    """What this process takes before the model is loaded; pages shared with other processes count by their share."""
+    full = psutil.Process().memory_full_info()
+    return float(getattr(full, "pss", full.uss))
 
 
 def _peak_resident_bytes() -> float | None:

@@ -15,20 +15,22 @@ from recommender.runner.session import ALL_LAYERS, Answer, Timing
 from recommender.types import Settings
 
 _LOG_WITH_BUFFERS = 4  # the lowest verbosity at which the load log names its buffers
+_A_TEMPLATE_THAT_WORKS = "chatml"  # the server wants one, also when only plain completions are asked for
 
 
 class XllamacppSession:
-    def __init__(self, has_chat_template: bool) -> None:
-        self._has_chat_template = has_chat_template
+    def __init__(self) -> None:
+        self._use_template = False
         info = xllamacpp.BUILD_INFO
         flags = xllamacpp.get_system_info().strip().rstrip("|").strip()
         self.build = f"{info['commit']} ({info['compiler']}, {info['build_target']}); {flags}"
         self._server: Any = None
 
-    def load(self, path: str, settings: Settings) -> None:
+    def load(self, path: str, settings: Settings, use_template: bool) -> None:
+        self._use_template = use_template
         params = xllamacpp.CommonParams()
         params.model.path = path
-        params.n_ctx = settings.context_tokens
+        params.n_ctx = settings.context_tokens * settings.parallel  # llama.cpp shares it out
         params.n_parallel = settings.parallel
         params.n_batch = settings.batch_tokens
         params.n_ubatch = settings.ubatch_tokens
@@ -50,6 +52,8 @@ class XllamacppSession:
         params.endpoint_slots = False
         params.ui = False
         params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+        if not use_template:
+            params.chat_template = _A_TEMPLATE_THAT_WORKS
         params.verbosity = _LOG_WITH_BUFFERS
         # The object also listens on a loopback port; without a key any program could use it.
         params.api_keys = [secrets.token_hex(32)]
@@ -88,7 +92,7 @@ class XllamacppSession:
             "cache_prompt": False,
             "stream": True,
         }
-        chat = self._has_chat_template
+        chat = self._use_template
         if chat:
             body["messages"] = [{"role": turn.role, "content": turn.content} for turn in request.chat()]
         else:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.tiny_gguf import write_tiny_gguf
 
 from recommender.runner import RunManager, RunRequest
 from recommender.types import Settings
+from tests.tiny_gguf import write_tiny_gguf
 
 # One thread: on a shared machine two of llama.cpp's spinning threads can wait for each other for seconds.
 SETTINGS = Settings(

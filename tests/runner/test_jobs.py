@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import gguf
+import psutil
+import pytest
+
+from recommender.errors import BadInputError, Cancelled, DatabaseLockedError, RunError
+from recommender.runner import Job, Message, RunManager, RunRequest, measure, protocol
+from recommender.types import MIB, Measurement
+from tests.runner.conftest import PATIENCE_S, SETTINGS
+from tests.tiny_gguf import N_HEAD_KV, N_LAYER, write_tiny_gguf
+
+Ask = Callable[..., RunRequest]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def finished(job: Job) -> Job:
+    assert job.wait(PATIENCE_S)
+    return job
+
+
+def endless(ask: Ask, **changes: object) -> RunRequest:
+    return ask(repeats=10**6, **changes)
+
+
+def test_a_run_measures_with_exact_counts(ask: Ask, manager: RunManager, binding: str) -> None:
+    job = finished(manager.submit(ask(binding=binding, repeats=4, device_name="box", device_key="key")))
+    assert (job.state, job.error) == ("done", "")
+    repeats = [event for event in job.events if isinstance(event, protocol.Repeat)]
+    assert [(r.number, r.of, r.prompt_tokens, r.gen_tokens) for r in repeats] == [(n, 4, 48, 12) for n in (1, 2, 3, 4)]
+    measured = job.measurement
+    assert measured is not None
+    assert (measured.prompt_tokens, measured.gen_tokens, measured.repeats) == (48, 12, 4)
+    speeds = sorted(repeat.decode_tokens_per_s for repeat in repeats)
+    assert measured.decode_low == speeds[0]
+    assert measured.decode_high == speeds[-1]
+    assert measured.decode_tokens_per_s == pytest.approx((speeds[1] + speeds[2]) / 2)
+    assert measured.prefill_low <= measured.prefill_tokens_per_s <= measured.prefill_high
+    assert measured.binding.startswith(binding + " ")
+    assert "AVX" in measured.build or "NEON" in measured.build
+    assert (measured.device_name, measured.device_key, measured.file_name) == ("box", "key", "tiny-Q8_0.gguf")
+    assert measured.settings == SETTINGS
+    assert measured.ttft_s > 0
+    assert measured.load_s > 0
+
+
+def test_a_prompt_whose_last_batch_is_one_token_is_counted_whole(ask: Ask, manager: RunManager, binding: str) -> None:
+    settings = replace(SETTINGS, batch_tokens=64, ubatch_tokens=64)
+    job = finished(manager.submit(ask(binding=binding, prompt_tokens=65, settings=settings)))
+    assert job.error == ""
+    assert job.measurement is not None
+    assert job.measurement.prompt_tokens == 65
+
+
+def test_the_memory_parts_are_those_the_shapes_give(ask: Ask, tiny: Path, manager: RunManager, binding: str) -> None:
+    job = finished(manager.submit(ask(binding=binding)))
+    memory = job.memory
+    assert memory is not None
+    # K and V of every layer and position, two bytes each: head size 16.
+    assert memory.kv_cache_bytes == 1024 * N_LAYER * 2 * (16 * N_HEAD_KV) * 2
+    tensors = sum(int(tensor.n_bytes) for tensor in gguf.GGUFReader(tiny).tensors)
+    assert memory.weights_bytes == pytest.approx(tensors, abs=0.02 * MIB)  # the log rounds; mapped pages are whole
+    assert memory.compute_bytes > 0
+    assert memory.overhead_bytes > 10 * MIB
+    parts = memory.weights_bytes + memory.kv_cache_bytes + memory.compute_bytes + memory.overhead_bytes
+    assert memory.total_bytes == parts
+    assert memory.provenance == "measured here"
+    assert job.measurement is not None
+    assert job.measurement.peak_resident_bytes is not None
+    assert job.measurement.peak_resident_bytes > memory.overhead_bytes
+
+
+def test_each_of_several_sequences_gets_the_whole_context(ask: Ask, manager: RunManager, binding: str) -> None:
+    job = finished(manager.submit(ask(binding=binding, settings=replace(SETTINGS, parallel=3))))
+    assert job.memory is not None
+    assert job.memory.kv_cache_bytes == 3 * 1024 * N_LAYER * 2 * (16 * N_HEAD_KV) * 2
+
+
+def test_a_quantized_cache_takes_its_own_size(ask: Ask, tmp_path: Path, manager: RunManager, binding: str) -> None:
+    path = write_tiny_gguf(tmp_path / "wide.gguf", n_embd=128)  # heads of 32 values: one block of Q8_0
+    settings = replace(SETTINGS, kv_type="q8_0")
+    job = finished(manager.submit(ask(binding=binding, model_path=str(path), settings=settings)))
+    assert job.memory is not None
+    values = 1024 * N_LAYER * 2 * (32 * N_HEAD_KV)
+    assert job.memory.kv_cache_bytes == pytest.approx(values * 34 / 32, abs=0.02 * MIB)
+
+
+def test_text_streams_while_the_answer_is_still_being_written(
+    ask: Ask, tmp_path: Path, manager: RunManager, binding: str
+) -> None:
+    # The events of 15,000 tokens do not fit in a pipe: while the first is looked at, the last cannot have been sent.
+    path = write_tiny_gguf(tmp_path / "long.gguf", context_tokens=2**14)
+    settings = replace(SETTINGS, context_tokens=2**14)
+    jobs: list[Job] = []
+
+    def stop_at_first_text(event: protocol.Event) -> None:
+        if isinstance(event, protocol.Text):
+            until(lambda: jobs)
+            jobs[0].cancel()
+
+    changes = {"model_path": str(path), "settings": settings, "answer_tokens": 15_000, "temperature": 0.0}
+    jobs.append(manager.submit(ask(binding=binding, repeats=0, prompt="Hello", **changes), stop_at_first_text))
+    job = finished(jobs[0])
+    assert (job.state, job.exception.__class__) == ("cancelled", Cancelled)
+    assert job.text
+    assert job.last(protocol.FirstToken) is not None
+    assert job.last(protocol.Answered) is None
+
+
+def test_an_answer_uses_the_chat_template_of_the_file(ask: Ask, manager: RunManager, binding: str) -> None:
+    messages = (Message("system", "abc"), Message("user", "de"))
+    job = finished(manager.submit(ask(binding=binding, repeats=0, messages=messages, answer_tokens=7)))
+    answered = job.last(protocol.Answered)
+    assert answered is not None
+    # <|start|>system\nabc<|end|>\n<|start|>user\nde<|end|>\n<|start|>assistant\n, a token for each byte or marker
+    assert answered.prompt_tokens == (1 + 7 + 3 + 2) + (1 + 5 + 2 + 2) + (1 + 10)
+    assert answered.template == "file"
+    assert answered.answer_tokens <= 7
+    assert job.measurement is None
+
+
+@pytest.mark.parametrize("template", [None, "{% for %}"])
+def test_without_a_usable_template_the_prompt_is_completed_plainly(
+    template: str | None, ask: Ask, tmp_path: Path, manager: RunManager, binding: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "plain.gguf", template=template)
+    job = finished(manager.submit(ask(binding=binding, model_path=str(path), prompt="Hello", answer_tokens=5)))
+    assert job.error == ""
+    answered = job.last(protocol.Answered)
+    assert answered is not None
+    assert (answered.prompt_tokens, answered.template) == (5, "plain")
+    assert job.memory is not None
+    assert job.memory.kv_cache_bytes == 1024 * N_LAYER * 2 * (16 * N_HEAD_KV) * 2, "a second load was counted twice"
+
+
+def test_the_answer_can_come_before_the_measurement(ask: Ask, manager: RunManager) -> None:
+    job = finished(manager.submit(ask(prompt="Hi", answer_tokens=3, answer_first=True)))
+    kinds = [type(event) for event in job.events]
+    assert kinds.index(protocol.Answered) < kinds.index(protocol.WarmUp)
+    assert job.measurement is not None
+
+
+def test_another_architecture_runs_too(ask: Ask, tmp_path: Path, manager: RunManager, binding: str) -> None:
+    path = write_tiny_gguf(tmp_path / "qwen.gguf", architecture="qwen2", quantize=False)
+    job = finished(manager.submit(ask(binding=binding, model_path=str(path))))
+    assert job.error == ""
+    assert job.measurement is not None
+
+
+def test_stop_ends_the_process_before_it_returns(ask: Ask, manager: RunManager, binding: str) -> None:
+    job = manager.submit(endless(ask, binding=binding))
+    until(lambda: job.last(protocol.Repeat))
+    pid = job.pid
+    assert pid is not None
+    assert psutil.pid_exists(pid)
+    job.cancel()
+    assert not psutil.pid_exists(pid)
+    assert (finished(job).state, job.pid, job.measurement) == ("cancelled", None, None)
+    job.cancel()  # again does no harm
+
+
+def test_a_worker_killed_from_outside_is_explained(ask: Ask, manager: RunManager) -> None:
+    job = manager.submit(endless(ask))
+    until(lambda: job.last(protocol.Repeat))
+    assert job.pid is not None
+    os.kill(job.pid, signal.SIGKILL)
+    assert finished(job).state == "failed"
+    assert "killed from outside" in job.error
+    assert "memory ran out" in job.error
+
+
+def test_the_next_run_works_after_one_was_killed(ask: Ask, manager: RunManager) -> None:
+    first = manager.submit(endless(ask))
+    second = manager.submit(ask())
+    until(lambda: first.last(protocol.Repeat))
+    os.kill(first.pid or 0, signal.SIGKILL)
+    assert finished(second).state == "done"
+
+
+def test_when_the_app_dies_its_worker_dies(ask: Ask, tiny: Path) -> None:
+    program = f"""
+import time
+from recommender.runner import RunManager, RunRequest, protocol
+from recommender.types import Settings
+job = RunManager().submit(RunRequest("tiny", "Q8_0", {SETTINGS!r}, model_path={str(tiny)!r},
+                                     prompt_tokens=48, gen_tokens=12, repeats=10**6))
+while not job.last(protocol.Repeat):
+    time.sleep(0.01)
+print(job.pid, flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    app = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment)
+    assert app.stdout is not None
+    worker = int(app.stdout.readline())
+    assert psutil.pid_exists(worker)
+    app.kill()
+    app.wait()
+    app.stdout.close()
+    until(lambda: not psutil.pid_exists(worker))
+
+
+def test_one_runs_and_the_others_know_their_place(ask: Ask, manager: RunManager) -> None:
+    first = manager.submit(endless(ask))
+    until(lambda: first.pid)
+    second, third, fourth = (manager.submit(endless(ask)) for _ in range(3))
+    assert [job.position for job in (first, second, third, fourth)] == [0, 1, 2, 3]
+    assert [job.state for job in (second, third, fourth)] == ["queued"] * 3
+    second.cancel()
+    assert second.state == "cancelled"
+    assert (third.position, fourth.position) == (1, 2)
+    first.cancel()
+    until(lambda: third.pid)
+    assert (third.position, fourth.position) == (0, 1)
+    assert fourth.last(protocol.Queued) == protocol.Queued(1)
+
+
+def test_two_people_at_once_get_one_run_each_and_never_two_processes(ask: Ask, manager: RunManager) -> None:
+    jobs: list[Job] = []
+    most: list[int] = []
+
+    def watch(event: protocol.Event) -> None:
+        most.append(sum(job.pid is not None for job in list(jobs)))
+
+    def person() -> None:
+        jobs.append(manager.submit(ask(), watch))
+
+    people = [threading.Thread(target=person) for _ in range(4)]
+    for thread in people:
+        thread.start()
+    for thread in people:
+        thread.join()
+    assert [finished(job).state for job in jobs] == ["done"] * 4
+    assert len({job.id for job in jobs}) == 4
+    assert max(most) == 1
+    assert all(manager.get(job.id) is job for job in jobs)
+
+
+def test_a_full_queue_is_refused_with_a_sentence(ask: Ask) -> None:
+    manager = RunManager(longest_queue=1)
+    first = manager.submit(endless(ask))
+    until(lambda: first.pid)
+    manager.submit(endless(ask))
+    with pytest.raises(RunError, match="1 runs are waiting"):
+        manager.submit(ask())
+    manager.close()
+    assert first.ended
+    assert first.pid is None
+
+
+def test_an_unknown_job_is_none(manager: RunManager) -> None:
+    assert manager.get("nothing") is None
+
+
+def test_measurements_are_handed_over_even_if_nobody_watches(ask: Ask) -> None:
+    kept: list[Measurement] = []
+    manager = RunManager(on_measurement=kept.append)
+    job = finished(manager.submit(ask()))
+    assert kept == [job.measurement]
+    manager.close()
+
+
+def test_a_measurement_that_cannot_be_stored_is_still_shown(ask: Ask) -> None:
+    def locked(measurement: Measurement) -> None:
+        raise DatabaseLockedError("measurements.duckdb is held by process 1.")
+
+    manager = RunManager(on_measurement=locked)
+    job = finished(manager.submit(ask()))
+    assert job.error == "measurements.duckdb is held by process 1."
+    assert job.measurement is not None
+    manager.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_nobody_foresaw_does_not_stop_the_queue(ask: Ask) -> None:
+    def broken(measurement: Measurement) -> None:
+        raise ZeroDivisionError
+
+    manager = RunManager(on_measurement=broken)
+    first, second = manager.submit(ask()), manager.submit(ask(repeats=0, prompt="x", answer_tokens=2))
+    assert finished(first).state == "failed"
+    assert "failed inside the app" in first.error
+    assert finished(second).state == "done"
+    manager.close()
+
+
+def test_a_file_that_says_a_million_layers_gets_a_sentence(ask: Ask, tmp_path: Path, manager: RunManager) -> None:
+    path = write_tiny_gguf(tmp_path / "huge.gguf", block_count=10**6)
+    job = finished(manager.submit(ask(model_path=str(path))))
+    assert job.state == "failed"
+    assert "huge.gguf is not a usable GGUF file" in job.error
+    assert "'llama.block_count' is '1000000'" in job.error
+
+
+def test_a_file_that_aborts_the_runtime_takes_only_its_own_process(
+    ask: Ask, tmp_path: Path, manager: RunManager, binding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_experts(writer: gguf.GGUFWriter) -> None:
+        writer.add_expert_count(10**6)
+
+    path = write_tiny_gguf(tmp_path / "abort.gguf", extra=add_experts)
+    job = finished(manager.submit(ask(binding=binding, model_path=str(path))))
+    assert job.state == "failed"
+    assert "crashed (SIGABRT) in its own process" in job.error
+    assert "GGML_ASSERT" in job.error
+    assert finished(manager.submit(ask(binding=binding))).state == "done"
+
+
+def test_a_file_the_runtime_refuses_gets_its_reason(
+    ask: Ask, tmp_path: Path, manager: RunManager, binding: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "new.gguf", architecture="nobodyknowsme")
+    job = finished(manager.submit(ask(binding=binding, model_path=str(path))))
+    assert "architecture 'nobodyknowsme', which this build of llama.cpp does not know" in job.error
+
+
+def test_a_truncated_file_gets_a_sentence(ask: Ask, tiny: Path, tmp_path: Path, manager: RunManager) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(tiny.read_bytes()[:-5000])
+    job = finished(manager.submit(ask(model_path=str(path))))
+    assert "cut short" in job.error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a child's memory as Linux does")
+def test_memory_that_runs_out_while_loading_gets_a_sentence(
+    ask: Ask, tmp_path: Path, manager: RunManager, binding: str
+) -> None:
+    import resource
+
+    path = write_tiny_gguf(tmp_path / "long.gguf", context_tokens=2**23)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    # The cache wants 4 GiB more than nothing; a child inherits the limit.
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 3 * 1024**3, hard))
+    try:
+        settings = replace(SETTINGS, context_tokens=2**23, kv_type="f32")
+        job = finished(manager.submit(ask(binding=binding, model_path=str(path), settings=settings)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert job.state == "failed"
+    assert "Memory ran out while long.gguf was loading" in job.error
+
+
+def test_a_context_above_what_the_model_was_made_for_is_refused(ask: Ask, manager: RunManager) -> None:
+    job = finished(manager.submit(ask(settings=replace(SETTINGS, context_tokens=4096))))
+    assert isinstance(job.exception, BadInputError)
+    assert "context of 4096 tokens is above the 2048" in job.error
+
+
+def test_nonsense_is_refused_before_anything_starts(ask: Ask, manager: RunManager) -> None:
+    for changes in (
+        {"settings": replace(SETTINGS, context_tokens=0)},
+        {"settings": replace(SETTINGS, kv_type="q9")},
+        {"settings": replace(SETTINGS, kv_type="q4_0", flash_attn=False)},
+        {"settings": replace(SETTINGS, threads=0)},
+        {"prompt_tokens": 1020},
+        {"repeats": -1},
+        {"model_path": ""},
+    ):
+        with pytest.raises(BadInputError):
+            manager.submit(ask(**changes))
+    assert manager.jobs() == ()
+
+
+def test_measure_waits_for_the_measurement_and_reports_events(ask: Ask) -> None:
+    seen: list[protocol.Event] = []
+    measured = measure(ask(prompt="Hi", answer_tokens=4), seen.append)
+    assert measured.repeats == 3
+    kinds = [type(event) for event in seen]
+    assert kinds.count(protocol.Repeat) == 3
+    assert kinds.index(protocol.Loading) < kinds.index(protocol.Loaded) < kinds.index(protocol.Result)
+    assert protocol.Answered in kinds
+
+
+def test_measure_raises_what_went_wrong(ask: Ask) -> None:
+    with pytest.raises(BadInputError, match="There is no file"):
+        measure(ask(model_path="/nowhere/x.gguf"))
+    with pytest.raises(RunError, match="Nothing was measured"):
+        measure(ask(repeats=0, prompt="Hi", answer_tokens=1))
