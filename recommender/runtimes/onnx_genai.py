@@ -38,7 +38,8 @@ class OnnxGenai(TableRuntime):
         self.refuse(model, quantization)
         settings = settings_of(pick)
         target = accelerator or ("cuda" if settings.gpu_layers > 0 else "cpu")
-        folder = f"{model.local_name}-{quantization}"
+        # Olive takes an output path with a dot in its name for a file (olive/cache.py: save_model).
+        folder = f"{model.local_name}-{quantization}".replace(".", "_")
         convert = shell.join(
             "olive optimize -m",
             shell.repository(model.base_repo),

@@ -300,6 +300,16 @@ def test_olive_optimizes_for_the_accelerator_it_will_run_on(
     assert flags(command)["--precision"] == "int4"
 
 
+def test_olives_output_folder_has_no_dot_that_it_would_take_for_a_files_suffix(
+    make_pick: MakePick, make_model: MakeModel
+) -> None:
+    model = make_model("onnx", base_repo="Qwen/Qwen3-0.6B")
+    command = runtime("onnx-genai").command(make_pick("onnx-genai", "onnx-int4"), model)
+    folder = flags(command)["-o"]
+    assert "." not in folder
+    assert f"og.Model('{folder}')" in words(command)[-1]
+
+
 def test_the_python_line_after_olive_is_valid_python(make_pick: MakePick, make_model: MakeModel) -> None:
     command = runtime("onnx-genai").command(make_pick("onnx-genai", "onnx-int4"), make_model("onnx"))
     code = words(command)[-1]
