@@ -27,6 +27,7 @@ _STATE_OF: dict[type, State] = {
     protocol.Repeat: "measuring",
     protocol.FirstToken: "answering",
 }
+_RESULTS = (protocol.Loaded, protocol.Result, protocol.Answered, protocol.FileReady)
 
 
 class Job:
@@ -308,9 +309,10 @@ class RunManager:
             if job._cancelled:
                 raise Cancelled("Stopped.")
             request = job.request
-            if not request.model_path:
+            module = "recommender.runner.ollama_runner" if request.runtime == "ollama" else "recommender.runner.worker"
+            if request.runtime != "ollama" and not request.model_path:
                 request = self._download(job, request)
-            if not self._play(job, "recommender.runner.worker", request):
+            if not self._play(job, module, request):
                 raise RunError("The run ended without a result. Run it again.")
             if job.measurement is not None and self._on_measurement is not None:
                 self._on_measurement(job.measurement)
@@ -343,7 +345,7 @@ class RunManager:
             if job._take(running):
                 for event in running.events():
                     job._add(event)
-                    complete = complete or isinstance(event, protocol.Loaded | protocol.FileReady)
+                    complete = complete or isinstance(event, _RESULTS)
         finally:
             died = running.finish()
         if job._cancelled:

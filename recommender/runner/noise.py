@@ -41,8 +41,11 @@ class NoiseProbe:
         self._own = _own_cpu_s()
         self._clock = time.monotonic()
 
-    def finish(self, decode_tokens_per_s: Sequence[float]) -> Noise:
-        """Judge the time since the probe was made; ``decode_tokens_per_s`` are the repeats."""
+    def finish(self, decode_tokens_per_s: Sequence[float], work_is_ours: bool = True) -> Noise:
+        """Judge the time since the probe was made; ``decode_tokens_per_s`` are the repeats.
+
+        ``work_is_ours=False``: a server does the work, so other processes being busy is no noise.
+        """
         wall_s = max(time.monotonic() - self._clock, 1e-9)
         now = psutil.cpu_times()
         capacity_s = wall_s * self._cpus
@@ -50,7 +53,7 @@ class NoiseProbe:
         if hasattr(now, "steal"):
             steal = max(0.0, now.steal - self._times.steal) / capacity_s
         busy_s = _busy_s(now) - _busy_s(self._times)
-        others = max(0.0, busy_s - (_own_cpu_s() - self._own)) / capacity_s
+        others = max(0.0, busy_s - (_own_cpu_s() - self._own)) / capacity_s if work_is_ours else None
         return Noise(
             load_average_before=self._load,
             load_average_after=_load_average(),

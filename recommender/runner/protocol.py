@@ -28,7 +28,8 @@ class RunRequest:
     """One run: which file, with which settings, what to measure and what to answer.
 
     The file is ``model_path`` on this machine, or ``repo`` + ``file`` + ``revision`` on the Hub, which is then
-    downloaded first. ``repeats=0`` measures nothing; no ``prompt`` and no ``messages`` answers nothing.
+    downloaded first; with the runtime "ollama", ``file`` is the model's name there. ``repeats=0`` measures nothing;
+    no ``prompt`` and no ``messages`` answers nothing.
     """
 
     model_id: str
@@ -65,7 +66,11 @@ class RunRequest:
     def check(self) -> None:
         """Raises ``BadInputError`` when the request makes no sense, before any process is started."""
         settings = self.settings
-        if not self.model_path and not (self.repo and self.file):
+        if self.runtime not in RUNTIMES:
+            raise errors.unknown("runtime", self.runtime, list(RUNTIMES))
+        if self.runtime == "ollama" and not self.file:
+            raise errors.BadInputError("A run with Ollama needs the model's name there, such as qwen3:0.6b.")
+        if self.runtime == "llama.cpp" and not self.model_path and not (self.repo and self.file):
             raise errors.BadInputError("A run needs a model file: a path on this machine, or a repository and a file.")
         for name, value, least in (
             ("context", settings.context_tokens, 1),
@@ -99,6 +104,7 @@ class RunRequest:
             )
 
 
+RUNTIMES = ("llama.cpp", "ollama")  # those that can run here
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────
