@@ -579,7 +579,7 @@ CREATE TABLE quant_labels (
 );
 
 CREATE TABLE measured_backends (
-    part VARCHAR NOT NULL CHECK (part IN ('engine', 'device', 'accelerator')),
+    part VARCHAR NOT NULL,
     pattern VARCHAR NOT NULL,
     value VARCHAR NOT NULL,
     UNIQUE (part, pattern)
@@ -629,6 +629,7 @@ CREATE TABLE priorities (
     speed DOUBLE NOT NULL CHECK (speed BETWEEN 0 AND 1),
     memory DOUBLE NOT NULL CHECK (memory BETWEEN 0 AND 1),
     runtime DOUBLE NOT NULL CHECK (runtime BETWEEN 0 AND 1),
+    answer_time_scale DOUBLE NOT NULL CHECK (answer_time_scale > 0), -- how patient: multiplies the task's good and bad times
     source VARCHAR NOT NULL,
     CHECK (abs(quality + speed + memory + runtime - 1) < 1e-6)
 );

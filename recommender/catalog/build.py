@@ -17,7 +17,7 @@ import duckdb
 
 from recommender import paths
 from recommender.catalog import derive
-from recommender.catalog.database import WRITE, attach, detach, first_line, not_writable
+from recommender.catalog.database import CREATE, WRITE_ERRORS, attach, connect, detach, first_line, not_writable
 from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
 from recommender.catalog.load import create_tables, insert_columns, load_all, tables
 from recommender.errors import CatalogError
@@ -68,12 +68,12 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None) -> Bui
     try:
         database_path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(database_path)
-        with contextlib.closing(duckdb.connect(":memory:")) as connection, _removed(beside):
-            attach(connection, beside, WRITE)
+        with contextlib.closing(connect()) as connection, _removed(beside):
+            attach(connection, beside, CREATE)
             report = fill(connection, csv_dir, database_path)
             detach(connection)
             os.replace(beside, database_path)
-    except (OSError, duckdb.IOException) as error:
+    except WRITE_ERRORS as error:
         raise not_writable("The catalog database", database_path, error) from error
     return report
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from recommender import paths
-from recommender.catalog.database import WRITE, attach, detach, is_lock, locked, not_writable
+from recommender.catalog.database import WRITE, WRITE_ERRORS, attach, connect, detach, is_lock, locked, not_writable
 from recommender.catalog.migrations import migrate, pending
 from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, unknown
 from recommender.types import Measurement, Memory, Settings
@@ -165,7 +165,7 @@ class MeasurementStore:
                     with contextlib.suppress(duckdb.Error):
                         connection.rollback()
                     raise
-        except (OSError, duckdb.IOException) as error:
+        except WRITE_ERRORS as error:
             if isinstance(error, DatabaseLockedError):
                 raise
             raise not_writable("Measurements", self.path, error) from error
@@ -193,7 +193,7 @@ class MeasurementStore:
 
 @contextlib.contextmanager
 def _attached(path: Path, options: str) -> Iterator[DuckDBPyConnection]:
-    with contextlib.closing(duckdb.connect(":memory:")) as connection:
+    with contextlib.closing(connect()) as connection:
         attach(connection, path, options)
         yield connection
         detach(connection)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 
 from recommender import paths
-from recommender.catalog.database import attach, is_lock, locked
+from recommender.catalog.database import attach, connect, is_lock, locked
 from recommender.catalog.facts import FileRow, ModelRow, ScenarioRow, read_facts, read_scenarios, read_tasks
 from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
 from recommender.errors import CatalogError, NotWritableError, unknown
@@ -160,7 +160,7 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
     except NotWritableError as error:
         if opened:
             opened.close()
-        connection = duckdb.connect(":memory:")
+        connection = connect()
         build_in_memory(connection, csv_dir)
         return Catalog(connection, None, (f"{error} Until then the catalog is kept in memory.",))
     except CatalogError as error:
@@ -179,7 +179,7 @@ def _attached(path: Path) -> DuckDBPyConnection | None:
     """A connection with the file attached read-only, ``None`` when it is missing or not a catalog."""
     if not path.exists():
         return None
-    connection = duckdb.connect(":memory:")
+    connection = connect()
     try:
         attach(connection, path, "READ_ONLY")
         connection.execute("SELECT fingerprint, stamp, schema_fingerprint FROM build_info").fetchall()
