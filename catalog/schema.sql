@@ -91,6 +91,13 @@ CREATE TABLE gguf_files (
     CHECK (bytes_kind <> 'exact' OR bytes IS NOT NULL)
 );
 
+-- What other places call a model.
+CREATE TABLE model_aliases (
+    alias VARCHAR PRIMARY KEY,
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    why VARCHAR NOT NULL
+);
+
 CREATE TABLE benchmarks (
     model_id VARCHAR NOT NULL, -- also models the catalog does not list: they place the benchmarks on one scale
     benchmark VARCHAR NOT NULL,

@@ -27,6 +27,7 @@ KEPT = (
 SCORED = (*KEPT, "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "meta-llama/Llama-3.2-3B-Instruct", "google/gemma-3-27b-it")
 TRIMMED = {
     "models": KEPT,
+    "model_aliases": KEPT,
     "architectures": KEPT,
     "gguf_files": KEPT,
     "runtime_models": KEPT,
