@@ -165,7 +165,8 @@ model AS (
     SELECT m.model_id, m.context_max, coalesce(m.commercial_use, '') AS commercial,
            coalesce(m.tool_calling, '') AS tools, coalesce(nullif(m.base_model, ''), m.model_id) AS base,
            (m.thinking = 'yes' OR ($hybrid_thinks AND m.thinking = 'hybrid')) AS thinks,
-           coalesce(m.superseded_by, '') AS superseded_by, m.params_total, coalesce(m.params_active, m.params_total) AS params_active,
+           coalesce(m.superseded_by, '') AS superseded_by, m.params_total,
+           coalesce(m.params_active, m.params_total) AS params_active,
            a.score * (1 - $language_weight) + coalesce(s.score, a.score) * $language_weight AS quality,
            sqrt((a.standard_error * (1 - $language_weight)) ** 2
                 + (coalesce(s.standard_error, a.standard_error) * $language_weight) ** 2) AS quality_se,
@@ -266,7 +267,7 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
     def number(name: str) -> Floats:
         values = rows[name]
         if isinstance(values, np.ma.MaskedArray):
-            return values.astype(np.float64).filled(np.nan)
+            return np.asarray(np.ma.filled(values.astype(np.float64), np.nan), dtype=np.float64)
         return np.asarray(values, dtype=np.float64)
 
     variants = VariantColumns(

@@ -10,7 +10,7 @@ import numpy as np
 
 from recommender.catalog.queries import runtimes_for, variant_columns
 from recommender.device.budget import memory_budget
-from recommender.engine.picks import figure, memory_of
+from recommender.engine.picks import figure, gpu_layers_of, memory_of
 from recommender.errors import BadInputError, RecommenderError, nearest
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
@@ -152,9 +152,9 @@ def _row(request: EstimateRequest, catalog: Catalog) -> dict[str, object]:
         )
     if request.model_bytes is not None:
         # A file of another size than the layout's: its tensors are taken to be larger or smaller all alike.
-        ratio = request.model_bytes / float(row["file_bytes"])  # type: ignore[arg-type]
+        ratio = request.model_bytes / float(row["file_bytes"])
         scaled = ("file_bytes", "tensor_bytes", "input_embedding_bytes", "output_bytes", "read_bytes_per_token")
-        row = row | {name: float(row[name]) * ratio for name in scaled if row[name] is not None}  # type: ignore[arg-type]
+        row = row | {name: float(row[name]) * ratio for name in scaled if row[name] is not None}
     return row
 
 
@@ -228,7 +228,7 @@ def _estimate_group(
                     request.ubatch_tokens,
                     request.parallel,
                     threads[index],
-                    int(estimates.memory.gpu_layers[index]),
+                    gpu_layers_of(estimates, index),
                     request.flash_attn,
                 ),
                 Estimate(

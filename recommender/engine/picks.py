@@ -232,7 +232,7 @@ class _Builder:
             ubatch_tokens=int(columns.ubatch_tokens[row]),
             parallel=int(columns.parallel[row]),
             threads=int(columns.threads[row]),
-            gpu_layers=int(self._judged.estimates.memory.gpu_layers[row]),
+            gpu_layers=gpu_layers_of(self._judged.estimates, row),
             flash_attn=bool(columns.flash_attn[row]),
         )
 
@@ -252,6 +252,12 @@ class _Builder:
             answer_time_s=figure(estimates.answer_time, row),
             load_s=figure(estimates.load, row),
         )
+
+
+def gpu_layers_of(estimates: Estimates, row: int) -> int:
+    """Layers on a GPU; 0 for runtimes that do not split by layer."""
+    layers = float(estimates.memory.gpu_layers[row])
+    return int(layers) if np.isfinite(layers) else 0
 
 
 def memory_of(estimates: Estimates, row: int, exact: bool) -> Memory:

@@ -82,7 +82,8 @@ def recommend(
     for name, form, quantization in found.kinds:
         reason = get_runtime(name).quantization_reason(form, quantization, device)
         runtimes[name].quantization_reasons[form, quantization] = reason
-    case = Case(need, task, context_tokens, budget, found, runtimes)
+    longest_useful_s = scoring.answer_times(need, task)[1] * numbers["useless_ratio"]
+    case = Case(need, task, context_tokens, budget, found, runtimes, longest_useful_s)
 
     first = [rule(case) for rule in RULES]
     failures = _count_failures(first, len(found.variants))

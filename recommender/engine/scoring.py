@@ -14,8 +14,9 @@ from recommender.engine.words import seconds, size
 from recommender.errors import BadInputError, nearest
 from recommender.estimate import Estimates
 from recommender.paths import catalog_dir
-from recommender.types import Floats, ScorePart
+from recommender.types import Floats, Need, ScorePart, Task
 
+_PATIENCE = "answer_time_scale"
 PARTS = ("quality", "speed", "memory", "runtime")
 # Memory of unknown size is scored as if it were this many times the floor (16 GiB).
 _UNKNOWN_MEMORY_FLOORS = 64
@@ -31,7 +32,8 @@ def scoring_numbers() -> dict[str, float]:
 @cache
 def _all_weights() -> dict[str, dict[str, float]]:
     with (catalog_dir() / "priorities.csv").open(encoding="utf-8", newline="") as file:
-        return {row["priority"]: {part: float(row[part]) for part in PARTS} for row in csv.DictReader(file)}
+        columns = (*PARTS, _PATIENCE)
+        return {row["priority"]: {name: float(row[name]) for name in columns} for row in csv.DictReader(file)}
 
 
 def priorities() -> tuple[str, ...]:
@@ -48,7 +50,13 @@ def weights(priority: str) -> dict[str, float]:
     if priority not in known:
         close = ", ".join(nearest(priority, list(known))) or ", ".join(known)
         raise BadInputError(f"There is no priority called {priority!r}. Choose one of: {close}.")
-    return known[priority]
+    return {part: known[priority][part] for part in PARTS}
+
+
+def answer_times(need: Need, task: Task) -> tuple[float, float]:
+    """Answer times that score 100 and 0 for this task and priority, s."""
+    patience = _all_weights()[need.priority][_PATIENCE]
+    return task.answer_good_s * patience, task.answer_bad_s * patience
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def _log_share(value: Floats, worst: float, best: float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (np.log(worst) - np.log(np.maximum(value, 1e-12))) / (np.log(worst) - np.log(best))
     # A managed service has no figure of its own: neither praised nor blamed for it.
-    return np.nan_to_num(np.clip(share, 0.0, 1.0), nan=0.5) * 100.0
+    return np.asarray(np.nan_to_num(np.clip(share, 0.0, 1.0), nan=0.5) * 100.0, dtype=np.float64)
 
 
 def best_accelerator(case: Case) -> str:
@@ -94,10 +102,11 @@ def score(case: Case, estimates: Estimates) -> Scores:
     # Between the predicted and the slow end of the range: a wide range is no recommendation.
     time = estimates.answer_time
     cautious_s = time.value ** (1 - numbers["caution_slow_share"]) * time.high ** numbers["caution_slow_share"]
-    speed = _log_share(cautious_s, case.task.answer_bad_s, case.task.answer_good_s)
+    good_s, bad_s = answer_times(case.need, case.task)
+    speed = _log_share(cautious_s, bad_s, good_s)
     floor = numbers["smallest_floor_bytes"]
     ceiling = max(case.free_bytes, 2 * floor) if np.isfinite(case.free_bytes) else _UNKNOWN_MEMORY_FLOORS * floor
-    memory = _log_share(estimates.memory.total_bytes, ceiling, floor)
+    memory = _log_share(estimates.memory.total_bytes - estimates.memory.reclaimable_bytes, ceiling, floor)
 
     best = best_accelerator(case)
     points = {}
@@ -121,7 +130,8 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
     rows = case.candidates
     runtime = case.runtimes[rows.variants.runtime[row]]
     answer_s, slow_s = float(estimates.answer_time.value[row]), float(estimates.answer_time.high[row])
-    total_bytes = float(estimates.memory.total_bytes[row])
+    total_bytes = float(estimates.memory.total_bytes[row] - estimates.memory.reclaimable_bytes[row])
+    good_s, bad_s = answer_times(case.need, case.task)
     numbers = scoring_numbers()
     praise = [f"runs on the {runtime.accelerator.upper()} here"]
     if runtime.can_try_here:
@@ -137,8 +147,8 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
             "no speed of its own to compare"
             if np.isnan(answer_s)
             else f"an answer in {seconds(answer_s)}, {seconds(slow_s)} at the slow end of its range, judged "
-            f"{numbers['caution_slow_share']:.0%} of the way; {seconds(case.task.answer_good_s)} scores 100, "
-            f"{seconds(case.task.answer_bad_s)} scores 0"
+            f"{numbers['caution_slow_share']:.0%} of the way; {seconds(good_s)} scores 100, "
+            f"{seconds(bad_s)} scores 0"
         ),
         "memory": (
             "takes no memory here"

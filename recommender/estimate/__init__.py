@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from recommender.estimate import speed
 from recommender.estimate.calibrate import Calibration
 from recommender.estimate.memory import memory
+from recommender.estimate.rough import with_rough_shapes
 from recommender.types import Device, Floats, MemoryColumns, RangeColumns, SettingsColumns, VariantColumns
 
 __all__ = ["Estimates", "estimate_columns"]
@@ -47,6 +48,7 @@ def estimate_columns(
         binding: which binding of llama.cpp would run it ("xllamacpp" or "llama-cpp-python").
         calibration: what measurements on this hardware say; ``None`` leaves the fitted prior alone.
     """
+    variants = with_rough_shapes(variants)
     needed = memory(variants, settings, device, gpu_budget_bytes, binding)
     depth = prompt_tokens + gen_tokens / 2 if depth_tokens is None else depth_tokens
     decode = speed.decode(variants, settings, needed, device, depth)

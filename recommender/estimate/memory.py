@@ -84,6 +84,8 @@ def memory(
     gpu = split.on_gpu * (blocks + kv) + np.where(split.head_on_gpu, variants.output_bytes, 0.0)
     gpu = gpu + np.where(split.gpu_layers > 0, compute + _gpu_context(variants), 0.0)
     overhead = overhead + np.where(split.gpu_layers > 0, _gpu_context(variants), 0.0)
+    if _discrete(device) is None:  # a GPU that shares the memory has none of its own
+        gpu = np.zeros(len(variants))
     overhead = overhead + _left_free(variants, weights + kv + compute + overhead)
     managed = variants.runtime == "azure-ai-foundry"
     nothing = np.where(managed, np.nan, 0.0)

@@ -41,7 +41,6 @@ def _running(job_id: str) -> None:
     if job is None or job.ended:
         # Once, so that the page shows the end and this fragment is not drawn again.
         st.rerun()
-        return
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f":shimmer[**{_STEPS[job.state]}**] {_detail(job)}")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
-from recommender.runner.download import cached, resolve_file
 
 from recommender.catalog.queries import variant_columns
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
 from recommender.engine.words import count, size
 from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import read_header
+from recommender.runner.hub import cached
+from recommender.trial import Source, found_on_hub, run_request
 from recommender.types import Device, Settings
 from recommender.ui import run_view
 from recommender.ui.charts import figure_words
 from recommender.ui.inputs import BOUND, plain
 from recommender.ui.resources import binding_id, bindings, calibration_of, catalog, runs, this_device
-from recommender.ui.trial import Source, run_request
 
 _HUB, _LOCAL = "A model of the catalog", "A GGUF file on this computer"
 _RUNTIME = "llama.cpp"
@@ -92,15 +90,6 @@ def _forecast(answer: EstimateAnswer, free_bytes: float | None) -> None:
         )
 
 
-def _found(source: Source) -> Source:
-    """A pick whose file the catalog lacks is looked up on the Hub, at the click and not before."""
-    if source.path or source.file:
-        return source
-    with st.spinner("Looking the file up on the Hub …"):
-        choice = resolve_file(source.repo, source.quantization)
-    return replace(source, file=choice.file, revision=choice.revision, sha256=choice.sha256)
-
-
 st.title("Try it on this computer", anchor=False)
 if not bindings():
     st.error(
@@ -139,7 +128,9 @@ try:
             True,
         )
         if st.button(source.label, type="primary", icon=":material/play_arrow:", key="start"):
-            request = run_request(_found(source), settings, prompt, device, forecast)
+            with st.spinner("Looking the file up …"):
+                found = found_on_hub(source)
+            request = run_request(found, settings, prompt, device, forecast)
             st.query_params["run"] = runs().submit(request).id
             st.rerun()
 except RecommenderError as error:

@@ -1,15 +1,16 @@
-"""From what a person chose on the Try page to a run."""
+"""From what a person wants to try to a run: the Try page and ``recommender measure`` ask for the same."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recommender.device import device_key
 from recommender.engine.estimate_rows import EstimateAnswer
+from recommender.runner.hub import resolve_file
 from recommender.runner.protocol import RunRequest
 from recommender.types import Device, Settings
 
-MEASURED_PROMPT_TOKENS, MEASURED_GEN_TOKENS = 512, 128
+MEASURED_PROMPT_TOKENS, MEASURED_GEN_TOKENS, MEASURED_REPEATS = 512, 128, 3
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,31 @@ class Source:
     sha256: str = ""
 
 
+def found_on_hub(source: Source) -> Source:
+    """The same source with its file looked up on the Hub where the catalog does not name one.
+
+    Raises:
+        DownloadError: the Hub cannot be asked, or has no such file.
+    """
+    if source.path or source.file:
+        return source
+    choice = resolve_file(source.repo, source.quantization)
+    first = choice.files[0]
+    return replace(source, file=first.path, revision=choice.revision, sha256=first.sha256)
+
+
 def run_request(
-    source: Source, settings: Settings, prompt: str, device: Device, forecast: EstimateAnswer | None
+    source: Source,
+    settings: Settings,
+    prompt: str,
+    device: Device,
+    forecast: EstimateAnswer | None,
+    binding: str | None = None,
+    prompt_tokens: int = MEASURED_PROMPT_TOKENS,
+    gen_tokens: int = MEASURED_GEN_TOKENS,
+    repeats: int = MEASURED_REPEATS,
 ) -> RunRequest:
-    """A run that answers the prompt first and is then measured with fixed token counts.
+    """A run that answers the prompt first, if there is one, and is then measured with fixed token counts.
 
     The counts shrink with a context that is too short for them.
     """
@@ -48,10 +70,12 @@ def run_request(
         file="" if source.path else source.file,
         revision=source.revision,
         file_sha256=source.sha256,
+        binding=binding,
         prompt=prompt,
         answer_first=True,
-        prompt_tokens=min(MEASURED_PROMPT_TOKENS, settings.context_tokens // 2),
-        gen_tokens=min(MEASURED_GEN_TOKENS, settings.context_tokens // 4),
+        prompt_tokens=min(prompt_tokens, settings.context_tokens // 2),
+        gen_tokens=min(gen_tokens, settings.context_tokens // 4),
+        repeats=repeats,
         device_name=device.name,
         device_key=device_key(device),
         predicted_decode_tokens_per_s=decode.value if decode else None,

@@ -1,0 +1,134 @@
+"""``recommender measure``: run a model here and print predicted beside measured."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from recommender.catalog.measurements import MeasurementStore, calibration_for
+from recommender.catalog.queries import variant_columns
+from recommender.catalog.store import Catalog, open_catalog
+from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
+from recommender.engine.words import rate, seconds, size
+from recommender.errors import BadInputError, RecommenderError, nearest
+from recommender.present import jsonable
+from recommender.runner import protocol
+from recommender.runner.bindings import choose_binding
+from recommender.runner.gguf_header import read_header
+from recommender.runner.measure import measure
+from recommender.trial import Source, found_on_hub, run_request
+from recommender.types import Device, Measurement, Settings
+
+_RUNTIME = "llama.cpp"
+
+
+def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any, str]:
+    """Measure what the command line names, keep the measurement, and return it as JSON and as text.
+
+    Raises:
+        BadInputError: neither a file nor a model was named, or a number makes no sense.
+        RecommenderError: it could not be fetched, loaded or run.
+    """
+    if (arguments.file is None) == (arguments.model is None):
+        raise BadInputError("Say what to measure: --file FILE.gguf, or --model with --quant.")
+    if arguments.repeats < 1:
+        raise BadInputError(f"--repeats must be at least 1, not {arguments.repeats}.")
+    binding = choose_binding(arguments.binding)
+    with open_catalog() as catalog:
+        source = (
+            _file(arguments.file, catalog) if arguments.file else _listed(arguments.model, arguments.quant, catalog)
+        )
+        forecast = _forecast(source, arguments, device, catalog, binding.id)
+    settings = forecast.settings if forecast else _settings(arguments, device)
+    request = run_request(
+        found_on_hub(source),
+        settings,
+        "",
+        device,
+        forecast,
+        binding=binding.id,
+        prompt_tokens=arguments.prompt_tokens,
+        gen_tokens=arguments.gen_tokens,
+        repeats=arguments.repeats,
+    )
+    result = measure(request, None if arguments.json else _report)
+    MeasurementStore().add(result)
+    return jsonable(result), measurement_text(result)
+
+
+def _file(path: Path, catalog: Catalog) -> Source:
+    header = read_header(path)
+    names = {model.name.casefold(): model.model_id for model in catalog.models()}
+    model_id = names.get(header.name.casefold(), header.name or path.name)
+    return Source(model_id, header.quantization, "", path=str(header.path))
+
+
+def _listed(model: str, quantization: str | None, catalog: Catalog) -> Source:
+    model_id = catalog.model(model).model_id
+    rows = {str(row["quantization"]): row for row in variant_columns(catalog, model_id, _RUNTIME)}
+    row = rows.get(quantization or "")
+    if row is None:
+        close = ", ".join(nearest(quantization or "", list(rows))) or ", ".join(list(rows)[:8]) or "none"
+        raise BadInputError(f"Say which quantization of {model_id} with --quant. It has {close}.")
+    return Source(model_id, quantization or "", "", repo=row["repo"], file=row["file"])
+
+
+def _forecast(
+    source: Source, arguments: argparse.Namespace, device: Device, catalog: Catalog, binding: str
+) -> EstimateAnswer | None:
+    """What the run should show; ``None`` when the catalog does not know the model."""
+    request = EstimateRequest(
+        source.model_id,
+        source.quantization,
+        device,
+        context_tokens=arguments.context,
+        threads=arguments.threads,
+        gpu_layers=arguments.gpu_layers,
+        prompt_tokens=arguments.prompt_tokens,
+        gen_tokens=arguments.gen_tokens,
+    )
+    try:
+        return estimate_one(request, catalog, binding, calibration_for(device))
+    except RecommenderError as error:
+        print(f"recommender: no prediction: {error}", file=sys.stderr)
+        return None
+
+
+def _settings(arguments: argparse.Namespace, device: Device) -> Settings:
+    threads = arguments.threads or default_threads(device)
+    return Settings(arguments.context, "f16", 2048, 512, 1, threads, arguments.gpu_layers, True)
+
+
+def _report(event: protocol.Event) -> None:
+    """Progress on standard error, a line per step."""
+    if isinstance(event, protocol.Loading):
+        print(f"Loading {event.file} with {event.binding} …", file=sys.stderr)
+    elif isinstance(event, protocol.Downloading) and event.total_bytes:
+        print(f"\r{size(event.done_bytes)} of {size(event.total_bytes)}", end="", file=sys.stderr, flush=True)
+    elif isinstance(event, protocol.Repeat):
+        print(f"Repeat {event.number} of {event.of}: {rate(event.decode_tokens_per_s)}", file=sys.stderr)
+
+
+def measurement_text(result: Measurement) -> str:
+    """A measurement as lines, the prediction beside each figure."""
+
+    def beside(predicted: float | None, words: Any) -> str:
+        return f" (predicted {words(predicted)})" if predicted else ""
+
+    lines = [
+        f"{result.model_id} {result.quantization} with {result.binding}, {result.settings.threads} threads",
+        f"  decode   {rate(result.decode_tokens_per_s)}, {rate(result.decode_low)} to {rate(result.decode_high)}"
+        + beside(result.predicted_decode_tokens_per_s, rate),
+        f"  prefill  {rate(result.prefill_tokens_per_s)}" + beside(result.predicted_prefill_tokens_per_s, rate),
+        f"  TTFT     {seconds(result.ttft_s)}" + beside(result.predicted_ttft_s, seconds),
+        f"  load     {seconds(result.load_s)}",
+    ]
+    if result.memory:
+        lines.append(f"  memory   {size(result.memory.total_bytes)}" + beside(result.predicted_memory_bytes, size))
+    if result.peak_resident_bytes:
+        lines.append(f"  peak     {size(result.peak_resident_bytes)} resident")
+    if result.noisy:
+        lines.append(f"  noisy: {result.noise_reason}")
+    return "\n".join(lines)

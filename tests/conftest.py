@@ -1,0 +1,69 @@
+"""What every test may use: one catalog built from the shipped facts, and a few machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recommender import paths
+from recommender.catalog.store import Catalog, open_catalog
+from recommender.types import GIB, Device, Gpu
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test touches the person's own data folder."""
+    home = tmp_path_factory.mktemp("home")
+    patch = pytest.MonkeyPatch()
+    patch.setenv(paths.HOME_VARIABLE, str(home))
+    yield home
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def catalog(_own_home: Path) -> Iterator[Catalog]:
+    """The shipped catalog."""
+    with open_catalog() as opened:
+        yield opened
+
+
+@pytest.fixture
+def laptop() -> Device:
+    """A machine without a GPU: 16 GiB, 12 of them free."""
+    return Device(
+        id="laptop",
+        name="A laptop",
+        kind="laptop",
+        os="linux",
+        arch="x86-64",
+        physical_cores=8,
+        usable_threads=8,
+        isa=("avx2",),
+        ram_bytes=16.0 * GIB,
+        ram_free_bytes=12.0 * GIB,
+        bandwidth_bytes_per_s=51.2e9,
+        disk_free_bytes=200.0 * GIB,
+    )
+
+
+@pytest.fixture
+def workstation() -> Device:
+    """A machine with a card of 24 GiB."""
+    card = Gpu("A card", "nvidia", "cuda", 24.0 * GIB, 23.0 * GIB, 1008e9, 165e12, "8.9")
+    return Device(
+        id="workstation",
+        name="A workstation",
+        kind="desktop",
+        os="linux",
+        arch="x86-64",
+        physical_cores=16,
+        usable_threads=16,
+        isa=("avx2", "avx512f"),
+        ram_bytes=64.0 * GIB,
+        ram_free_bytes=56.0 * GIB,
+        bandwidth_bytes_per_s=83.2e9,
+        gpus=(card,),
+        disk_free_bytes=500.0 * GIB,
+    )
