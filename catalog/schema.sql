@@ -191,6 +191,13 @@ CREATE TABLE quant_loss_evidence (
     CHECK (metric = 'kld' OR baseline IS NOT NULL)
 );
 
+-- The type a model was trained for; it loses nothing at that type or above. Models without a row were trained whole.
+CREATE TABLE native_quantizations (
+    model_id VARCHAR PRIMARY KEY REFERENCES models (model_id),
+    quantization VARCHAR NOT NULL REFERENCES quant_loss (name),
+    source VARCHAR NOT NULL
+);
+
 CREATE TABLE file_mixes (
     file_type VARCHAR, -- empty: the rule holds for every file type
     tensor_kind VARCHAR NOT NULL,

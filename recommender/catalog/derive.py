@@ -190,10 +190,10 @@ def _other_sizes(
     if offer.format == "managed":
         return {}
     total, active = _parameters(model)
-    if offer.quantization in bits_per_weight:
-        bits = bits_per_weight[offer.quantization]
-    elif offer.bytes is not None:
+    if offer.bytes is not None:
         bits = 8 * offer.bytes / total
+    elif offer.quantization in bits_per_weight:
+        bits = bits_per_weight[offer.quantization]
     else:
         return None
     full = layout(arch, "BF16") if arch is not None else rough_layout(total, active, "BF16")
@@ -215,17 +215,17 @@ def _sizes(found: Layout) -> Row:
 
 def _quant_losses(connection: DuckDBPyConnection) -> None:
     """Points lost of 100 per model and quantization."""
-    pairs = connection.execute(
-        "SELECT DISTINCT v.model_id, v.quantization, m.params_total::DOUBLE"
-        " FROM variants v JOIN models m USING (model_id) WHERE v.quantization <> '' ORDER BY ALL"
+    rows = connection.execute(
+        "SELECT DISTINCT v.model_id, v.quantization, m.params_total::DOUBLE, coalesce(n.quantization, '')"
+        " FROM variants v JOIN models m USING (model_id) LEFT JOIN native_quantizations n USING (model_id)"
+        " WHERE v.quantization <> '' ORDER BY ALL"
     ).fetchall()
-    sizes = np.array([row[2] for row in pairs], dtype=np.float64)
-    points = loss_points(sizes, np.array([row[1] for row in pairs], dtype=object))
-    _insert_columns(
-        connection,
-        "quant_losses",
-        {"model_id": [row[0] for row in pairs], "quantization": [row[1] for row in pairs], "points": points.tolist()},
+    model_ids, quantizations, sizes, native = ([row[column] for row in rows] for column in range(4))
+    points = loss_points(
+        np.array(sizes, dtype=np.float64), np.array(quantizations, dtype=object), np.array(native, dtype=object)
     )
+    columns = {"model_id": model_ids, "quantization": quantizations, "points": points.tolist()}
+    _insert_columns(connection, "quant_losses", columns)
 
 
 def _candidates(connection: DuckDBPyConnection) -> list[str]:

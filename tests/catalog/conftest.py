@@ -28,6 +28,7 @@ SCORED = (*KEPT, "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "meta-llama/Llama-3.2-3B-Ins
 TRIMMED = {
     "models": KEPT,
     "model_aliases": KEPT,
+    "native_quantizations": KEPT,
     "architectures": KEPT,
     "gguf_files": KEPT,
     "runtime_models": KEPT,

@@ -209,6 +209,13 @@ def test_smaller_quantizations_lose_more_and_need_less(built: tuple[Path, Path])
     assert bytes_4 < bytes_8
 
 
+def test_a_model_loses_nothing_at_the_type_it_was_trained_for_and_something_far_below(built: tuple[Path, Path]) -> None:
+    sql = "SELECT q.points FROM quant_losses q JOIN native_quantizations n USING (model_id) WHERE {}"
+    assert set(rows(built[1], sql.format("q.quantization = n.quantization"))) == {(0.0,)}
+    [(points,)] = rows(built[1], sql.format("n.quantization = 'MXFP4_MOE' AND q.quantization = 'IQ1_S'"))
+    assert points > 1
+
+
 def test_every_model_of_the_shipped_catalog_has_a_shape_and_abilities(catalog: Catalog) -> None:
     cursor = catalog.cursor()
     assert cursor.execute("SELECT count(*) FROM models ANTI JOIN shapes USING (model_id)").fetchall() == [(0,)]
