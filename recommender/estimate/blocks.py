@@ -89,15 +89,14 @@ def _attention(arch: Architecture, i: int) -> Iterator[Part]:
     out = q
     if "gated_query" in kind.extras:  # the query projection also makes the output's gate
         q *= 2
-    own_cache = i < arch.n_layer - arch.kv_shared_layers
-    has_keys = own_cache or "altup" in kind.extras  # gemma3n keeps the unused projections in the file
-    has_values = has_keys and not (arch.values_from_keys and not arch.windowed[i])
+    # Layers that reuse another's cache still have their unused projections in the file.
+    has_values = not arch.values_from_keys or arch.windowed[i]
     if kind.qkv == "fused":
         yield "attn_qkv.weight", (arch.n_embd, q + k + v)
         if kind.qkv_bias:
             yield "attn_qkv.bias", (q + k + v,)
     else:
-        wanted = (("q", q, True), ("k", k, has_keys), ("v", v, has_values))
+        wanted = (("q", q, True), ("k", k, True), ("v", v, has_values))
         for letter, width, present in wanted:
             if present:
                 yield f"attn_{letter}.weight", (arch.n_embd, width)
@@ -109,8 +108,7 @@ def _attention(arch: Architecture, i: int) -> Iterator[Part]:
     if kind.qk_norm != "none":
         full = kind.qk_norm == "full"
         yield "attn_q_norm.weight", (out if full else arch.head_dim[i],)
-        if has_keys:
-            yield "attn_k_norm.weight", (k if full else arch.head_dim[i],)
+        yield "attn_k_norm.weight", (k if full else arch.head_dim[i],)
     if "sinks" in kind.extras:
         yield "attn_sinks.weight", (arch.n_head[i],)
     if "attention_gate" in kind.extras:

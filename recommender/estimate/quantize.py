@@ -38,12 +38,17 @@ _LAYER = re.compile(r"blk\.(\d+)\.")
 
 @dataclass(frozen=True)
 class BlockType:
-    """A ggml type: ``block`` elements of a row are stored in ``block_bytes``; ``tensor_extra`` once per tensor."""
+    """A ggml type: ``block`` elements of a row are stored in ``block_bytes``; ``tensor_extra`` once per tensor.
+
+    ``scale_offsets`` are the places of the half-precision scales in a block.
+    """
 
     name: str
     block: int
     block_bytes: int
-    tensor_extra: int = 0
+    tensor_extra: int
+    gguf_number: int
+    scale_offsets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,12 @@ def block_types() -> dict[str, BlockType]:
         rows = [row for row in csv.DictReader(file) if row["kind"] == "tensor_type"]
     return {
         row["name"]: BlockType(
-            row["name"], int(row["block_size"]), int(row["bytes_per_block"]), int(row["bytes_per_tensor"] or 0)
+            row["name"],
+            int(row["block_size"]),
+            int(row["bytes_per_block"]),
+            int(row["bytes_per_tensor"] or 0),
+            int(row["gguf_type"]),
+            tuple(int(offset) for offset in row["scale_offsets"].split(";") if offset),
         )
         for row in rows
     }
