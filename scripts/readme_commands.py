@@ -13,20 +13,22 @@ BEGIN, END = "<!-- commands: begin -->\n", "<!-- commands: end -->\n"
 
 def commands() -> str:
     """Every command with its options, as Markdown."""
-    lines = ["| Command | Options |", "|---|---|"]
     actions = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for name, command in actions.choices.items():
-        options = []
-        for action in command._actions:
-            if action.dest in ("help", "json"):
-                continue
-            flag = (
-                action.option_strings[0] if action.option_strings else f"`{'|'.join(action.choices or [action.dest])}`"
-            )
-            options.append(f"`{flag}`: {action.help}" if action.option_strings else flag)
-        lines.append(
-            f"| `recommender {name}`: {command.description} | {'<br>'.join(options).replace('|', chr(92) + '|')} |"
-        )
+    return "\n".join(f"{_heading(name, command)}\n{_options(command)}" for name, command in actions.choices.items())
+
+
+def _heading(name: str, command: argparse.ArgumentParser) -> str:
+    return f"**`recommender {name}`**: {command.description}\n"
+
+
+def _options(command: argparse.ArgumentParser) -> str:
+    shown = [action for action in command._actions if action.dest not in ("help", "json")]
+    if not shown:
+        return ""
+    lines = ["| Option | What it says |", "|---|---|"]
+    for action in shown:
+        name = action.option_strings[0] if action.option_strings else " ".join(action.choices or [action.dest])
+        lines.append(f"| `{name}` | {action.help or 'what to do'} |")
     return "\n".join(lines) + "\n"
 
 
