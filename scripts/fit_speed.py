@@ -4,7 +4,7 @@
     python scripts/fit_speed.py --check    # the same, but write nothing
 
 Every coefficient is a product of few factors (accelerator × engine × hardware class × quantization class), fitted in
-logarithms with Levenberg–Marquardt on Huber's loss. Factors are drawn toward 1 (a Gaussian prior), so a level with
+logarithms with Levenberg–Marquardt on Cauchy's loss. Factors are drawn toward 1 (a Gaussian prior), so a level with
 few rows stays near what its group says. A device counts with the square root of its rows, so that one machine with
 many rows does not set the coefficients. Ranges come from errors on devices that the fit had not seen.
 """
@@ -24,12 +24,12 @@ from recommender import paths
 from recommender.estimate.measured import Measured, number, read_measured
 from recommender.estimate.roofline import Coefficients, Hardware, Work, decode_seconds, prefill_seconds
 from recommender.estimate.speed import classes_of, decode_work
-from recommender.estimate.speed_hardware import MEANINGFUL_FLOPS_PER_BYTE
+from recommender.estimate.speed_hardware import GPU_CLASSES, INSTRUCTION_SETS, MEANINGFUL_FLOPS_PER_BYTE
 from recommender.estimate.speed_tables import COEFFICIENT_NAMES, SpeedTables
 
 FOLDS = 20
 SEED = 7
-HUBER = 0.2  # log error from which a row counts linearly instead of squared
+SCALE = 0.15  # log error from which a row loses its pull (Cauchy)
 COVERAGE = 0.8
 # A range needs at least this many left-out rows of its own; with fewer it borrows from its accelerator, then from all.
 ENOUGH_ROWS = 30
@@ -90,7 +90,8 @@ def decode_prior(x: Levels) -> list[tuple[str, str, float, float]]:
         ("weight_efficiency", f"engine {x.family}", 1.0, 0.3),
         ("weight_efficiency", f"form {x.accelerator} {x.form}", 1.0, 0.2),
         ("weight_efficiency", f"quant {x.side} {x.quant_class}", 1.0, 0.15),
-        ("bandwidth_exponent", x.side, 0.0, 0.15),
+        ("bandwidth_balance", x.accelerator, 0.0, 0.15),
+        ("compute_balance", x.side, 0.0, 1e-3),
         ("kv_efficiency", x.accelerator, 0.5, 0.4),
         ("moe_efficiency", x.accelerator, 0.8, 0.3),
         ("compute", f"isa {x.isa}" if cpu else x.accelerator, 4e10 if cpu else 0.3, 0.7),
@@ -108,7 +109,8 @@ def prefill_prior(x: Levels) -> list[tuple[str, str, float, float]]:
         ("layer_s", x.accelerator, 2e-4, 1.0),
         ("layer_s", f"engine {x.family}", 1.0, 0.5),
         ("weight_efficiency", x.side, 0.6, 0.2),
-        ("bandwidth_exponent", x.side, 0.0, 1e-3),
+        ("bandwidth_balance", x.side, 0.0, 1e-3),
+        ("compute_balance", x.accelerator, 0.0, 0.15),
         ("kv_efficiency", x.side, 0.5, 1e-3),
         ("moe_efficiency", x.accelerator, 0.5, 0.5),
         ("compute", f"isa {x.isa}" if cpu else x.accelerator, 6e10 if cpu else 0.4, 0.7),
@@ -120,8 +122,17 @@ def prefill_prior(x: Levels) -> list[tuple[str, str, float, float]]:
     ]
 
 
-LINEAR = {"bandwidth_exponent": 0.0, "thread_exponent": 1.0}  # added to this instead of multiplied
+STEP = 1e-4  # for numerical derivatives
+LINEAR = {
+    "bandwidth_balance": 0.0,
+    "compute_balance": 0.0,
+    "thread_exponent": 1.0,
+}  # added to this instead of multiplied
 Prior = Callable[[Levels], list[tuple[str, str, float, float]]]
+
+
+def _assembled(sums: dict[str, np.ndarray]) -> Coefficients:
+    return Coefficients(**{k: v + LINEAR[k] if k in LINEAR else np.exp(v) for k, v in sums.items()})
 
 
 class Model:
@@ -146,8 +157,23 @@ class Model:
         return found
 
     def coefficients(self, vector: np.ndarray) -> Coefficients:
+        return _assembled({name: sum(vector[column] for column in columns) for name, columns in self.columns.items()})
+
+    def jacobian(self, p: Problem, vector: np.ndarray) -> np.ndarray:
+        """Derivative of every row's prediction by every factor.
+
+        A row's prediction depends on its own coefficients only, so one evaluation per coefficient is enough:
+        its derivative is then spread over the factors that make it up.
+        """
         sums = {name: sum(vector[column] for column in columns) for name, columns in self.columns.items()}
-        return Coefficients(**{k: v + LINEAR[k] if k in LINEAR else np.exp(v) for k, v in sums.items()})
+        base = p.predict(_assembled(sums))
+        out = np.zeros((len(base), len(vector)))
+        rows = np.arange(len(base))
+        for name, columns in self.columns.items():
+            slope = (p.predict(_assembled({**sums, name: sums[name] + STEP})) - base) / STEP
+            for column in columns:
+                out[rows, column] += slope
+        return out
 
     def values(self, vector: np.ndarray, row: Levels, without_quant: bool) -> dict[str, float]:
         """Coefficients of one level combination, also one without rows (its own factors are then 1)."""
@@ -165,35 +191,29 @@ class Model:
         return math.exp(vector[index]) if index is not None else 1.0
 
 
-def solve(
-    predict: Callable[[np.ndarray], np.ndarray],
-    target: np.ndarray,
-    weight: np.ndarray,
-    mean: np.ndarray,
-    sd: np.ndarray,
-) -> np.ndarray:
-    """Levenberg–Marquardt on Huber's loss of ``predict(x) − target`` with independent Gaussian priors on ``x``."""
-    x, damping = mean.copy(), 1e-2
+def solve(p: Problem, model: Model, chosen: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Levenberg–Marquardt on Cauchy's loss of the log error of ``chosen`` rows, with the model's Gaussian priors."""
+    mean, sd = model.mean, model.deviation
+    target = p.target[chosen]
+
+    def error(x: np.ndarray) -> np.ndarray:
+        return p.predict(model.coefficients(x))[chosen] - target
 
     def cost(residual: np.ndarray, x: np.ndarray) -> float:
-        size = np.abs(residual)
-        huber = np.where(size <= HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER)) / HUBER**2
-        return float((weight * huber).sum() + 0.5 * (((x - mean) / sd) ** 2).sum())
+        loss = 0.5 * np.log1p((residual / SCALE) ** 2)
+        return float((weight * loss).sum() + 0.5 * (((x - mean) / sd) ** 2).sum())
 
-    residual = predict(x) - target
+    x, damping = mean.copy(), 1e-2
+    residual = error(x)
     current = cost(residual, x)
-    for _ in range(60):
-        jacobian = np.empty((len(target), len(x)))
-        for j in range(len(x)):
-            moved = x.copy()
-            moved[j] += 1e-4
-            jacobian[:, j] = (predict(moved) - target - residual) / 1e-4
-        pull = weight * np.where(np.abs(residual) <= HUBER, 1.0, HUBER / np.maximum(np.abs(residual), 1e-12)) / HUBER**2
+    for _ in range(100):
+        jacobian = model.jacobian(p, x)[chosen]
+        pull = weight / (1 + (residual / SCALE) ** 2) / SCALE**2
         hessian = jacobian.T @ (pull[:, None] * jacobian) + np.diag(1 / sd**2)
         gradient = jacobian.T @ (pull * residual) + (x - mean) / sd**2
-        for _ in range(10):
+        for _ in range(12):
             step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), -gradient)
-            trial = predict(x + step) - target
+            trial = error(x + step)
             after = cost(trial, x + step)
             if after < current:
                 break
@@ -221,6 +241,7 @@ class Problem:
     target: np.ndarray  # log tokens/s
     predict: Callable[[Coefficients], np.ndarray]  # log tokens/s of all rows
     params: np.ndarray
+    row_id: np.ndarray
 
 
 def problem(data: Measured, phase: str, tables: SpeedTables) -> Problem:
@@ -238,7 +259,8 @@ def problem(data: Measured, phase: str, tables: SpeedTables) -> Problem:
     nominal = np.array([side.flops for side in sides])
     is_cpu = np.array([side.accelerator == "cpu" for side in sides])
     flops = np.where(is_cpu & (threads > 0), threads, nominal)
-    hardware = Hardware(np.array([side.bandwidth_bytes_per_s for side in sides]), flops)
+    bandwidth, balance = (np.array([getattr(s, name) for s in sides]) for name in ("bandwidth_bytes_per_s", "balance"))
+    hardware = Hardware(bandwidth, flops, balance)
     prompt, ubatch = prompt[keep], data.settings.ubatch_tokens[keep]
 
     def predict(c: Coefficients) -> np.ndarray:
@@ -261,6 +283,7 @@ def problem(data: Measured, phase: str, tables: SpeedTables) -> Problem:
         np.log(measured[keep]),
         predict,
         data.variants.params_total[keep],
+        data.row_id[keep],
     )
 
 
@@ -272,10 +295,7 @@ def balanced(p: Problem, chosen: np.ndarray) -> np.ndarray:
 
 
 def fit(p: Problem, model: Model, chosen: np.ndarray) -> np.ndarray:
-    def predict(x: np.ndarray) -> np.ndarray:
-        return p.predict(model.coefficients(x))[chosen]
-
-    return solve(predict, p.target[chosen], balanced(p, chosen), model.mean, model.deviation)
+    return solve(p, model, chosen, balanced(p, chosen))
 
 
 def folds_of(devices: np.ndarray, folds: int = FOLDS, seed: int = SEED) -> np.ndarray:
@@ -332,11 +352,11 @@ def interval_of(p: Problem, errors: np.ndarray, row: Levels) -> tuple[tuple[floa
 
 def output_rows(p: Problem, model: Model, vector: np.ndarray, errors: np.ndarray) -> list[dict[str, object]]:
     families = dict.fromkeys((x.family, x.accelerator) for x in p.levels)
-    forms = ("server", "desktop", "laptop", "small", "unified")
-    cpu_classes = [f"{isa}-{form}" for isa in ("avx512", "avx2", "avx", "i8mm", "neon", "scalar") for form in forms[:4]]
+    forms = ("server", "desktop", "laptop", "small")
+    cpu_classes = [f"{isa}-{form}" for isa in INSTRUCTION_SETS for form in forms]
     rows: list[dict[str, object]] = []
     for family, accelerator in families:
-        for hardware_class in [*(cpu_classes if accelerator == "cpu" else forms), "any"]:
+        for hardware_class in [*(cpu_classes if accelerator == "cpu" else GPU_CLASSES), "any"]:
             level = Levels(family, accelerator, hardware_class, "q4")
             inside = np.array([x.family == family and hardware_class in (x.hardware_class, "any") for x in p.levels])
             (low, high), basis = interval_of(p, errors, level)
@@ -440,10 +460,12 @@ def fallback_rows(devices: Iterable[dict[str, str]], disks: Iterable[dict[str, s
         kind, names = row["kind"], f"{row['id']} {row['gpu_name']}".casefold()
         gpu, main = number(row, "gpu_mem_bw_gbs"), number(row, "cpu_mem_bw_gbs")
         add("cpu", kind, "bandwidth_bytes_per_s", main * 1e9 if main else None)
-        add("cpu", kind, "threads", number(row, "cpu_perf_cores") or number(row, "cpu_cores"))
+        threads = number(row, "cpu_perf_cores") or number(row, "cpu_cores")
+        add("cpu", kind, "threads", threads)
+        add("cpu", kind, "threads_per_byte", threads / (main * 1e9) if threads and main else None)
         if not gpu:
             continue
-        flops = number(row, "gpu_fp16_tflops_dense") or number(row, "gpu_fp16_shader_tflops")
+        flops = max(number(row, "gpu_fp16_tflops_dense") or 0.0, number(row, "gpu_fp32_tflops") or 0.0)
         ratio = flops * 1e12 / (gpu * 1e9) if flops else None
         vendor = {"apple": "metal", "iphone": "metal", "rx-": "rocm", "radeon": "rocm", "arc-": "sycl"}
         accelerators = [value for key, value in vendor.items() if key in names] or (

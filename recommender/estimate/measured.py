@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender import paths
+from recommender.estimate.architecture import merge_rows
 from recommender.estimate.model_shape import ModelShape, model_shape, rough_shape
 from recommender.estimate.names import size_in_name
 from recommender.estimate.speed_hardware import Side, cpu_side, gpu_side
-from recommender.estimate.speed_tables import SpeedTables
+from recommender.estimate.speed_tables import Label, SpeedTables
 from recommender.types import Floats, SettingsColumns, Texts, VariantColumns
 
 Row = Mapping[str, str]
@@ -27,6 +28,13 @@ Resolve = Callable[[str, float | None], str | None]
 
 # Decode cannot read weights faster than the memory delivers them; a little more is measurement error.
 CEILING = 1.03
+# Evidence classes that say nothing about what the hardware can do.
+SET_ASIDE = {
+    "speculative": "speculative decoding",
+    "engine-defect": "engine known to be slow on that host",
+    "multi-gpu": "several devices",
+    "batched": "batch above 1",
+}
 # Sizes closer than this (log) are the same size, rounded.
 ROUNDING = 0.15
 
@@ -96,7 +104,9 @@ class _Reader:
         self, devices: Sequence[Row], models: Sequence[Row], tables: SpeedTables, resolve: Resolve | None
     ) -> None:
         self.devices = {row["id"]: row for row in devices}
-        self.models = {row["model_id"]: row for row in models}
+        architectures = {row["model_id"]: row for row in _table("architectures.csv")}
+        self.models = {row["model_id"]: merge_rows(row, architectures.get(row["model_id"])) for row in models}
+        self.shapes: dict[tuple[str, str, float | None, Label | None], ModelShape] = {}
         self.tables = tables
         self.resolve = resolve
         self.backends = _table("measured_backends.csv")
@@ -118,8 +128,8 @@ class _Reader:
         if (number(row, "batch") or 1) != 1:
             raise Skip("batch above 1")
         evidence = self._evidence(row)
-        if evidence["evidence"] == "speculative":
-            raise Skip("speculative decoding")
+        if evidence["evidence"] in SET_ASIDE:
+            raise Skip(SET_ASIDE[evidence["evidence"]])
         if row.get("duplicate_of"):
             raise Skip("duplicate of another row")
         if row.get("outlier"):
@@ -159,7 +169,7 @@ class _Reader:
             )
         unified = device.get("unified_memory") == "y"
         bandwidth = bandwidth or (main if unified else None)
-        flops = number(device, "gpu_fp16_tflops_dense") or number(device, "gpu_fp16_shader_tflops")
+        flops = max(number(device, "gpu_fp16_tflops_dense") or 0.0, number(device, "gpu_fp32_tflops") or 0.0)
         return gpu_side(
             self.tables,
             accelerator=accelerator,
@@ -168,11 +178,11 @@ class _Reader:
             unified=unified,
             bandwidth=bandwidth * 1e9 if bandwidth else None,
             flops=flops * 1e12 if flops else None,
+            compute_capability=device.get("gpu_compute_capability") or "",
         )
 
     def _evidence(self, row: Row) -> Row:
-        text = f"{row.get('backend', '')} | {row.get('source', '')} | {row.get('notes', '')}".casefold()
-        found = next(rule for rule in self.sources if rule["pattern"] in text)
+        found = next(rule for rule in self.sources if _all_in(rule["pattern"], _text(row)))
         if row.get("evidence"):
             return {**found, "evidence": row["evidence"], "weight": row.get("weight") or found["weight"]}
         return found
@@ -188,7 +198,8 @@ class _Reader:
             model_id = self.resolve(row["model"], given)
         model = self.models.get(model_id or "")
         if model is not None:
-            return model_shape(model, label, model_bytes, self._active(row))
+            kind = label.quantization if label and label.quantization else row.get("quant") or ""
+            return self._cached_shape(model, label, kind, model_bytes, self._active(row))
         params = given * 1e9 if given else math.nan
         named = size_in_name(row["model"])
         # People round sizes when they report them (0.5B as 1); the name is then the better witness.
@@ -197,6 +208,14 @@ class _Reader:
         if not math.isfinite(params):
             raise Skip("model size unknown")
         return rough_shape(self.tables, params, self._active(row), label, model_bytes)
+
+    def _cached_shape(
+        self, model: Row, label: Label | None, kind: str, size: float | None, active: float
+    ) -> ModelShape:
+        key = (model["model_id"], kind, size, label)
+        if key not in self.shapes:
+            self.shapes[key] = model_shape(model, label, kind, size, active)
+        return self.shapes[key]
 
     def _active(self, row: Row) -> float:
         """Active parameters as review, row or name give them; NaN where none does."""
@@ -317,6 +336,15 @@ def _configuration(item: _Usable) -> str:
     row = item.row
     keys = ("device", "quant", "prompt_tokens", "gen_tokens", "depth", "threads", "flash_attn")
     return "|".join([item.family, item.shape.model_id or row["model"], *(row.get(key, "") for key in keys)])
+
+
+def _text(row: Row) -> str:
+    """What describes how a row was measured."""
+    return f"{row.get('backend', '')} | {row.get('source', '')} | {row.get('notes', '')}".casefold()
+
+
+def _all_in(pattern: str, text: str) -> bool:
+    return all(part in text for part in pattern.split(" & "))
 
 
 def _whole(device: str) -> str:

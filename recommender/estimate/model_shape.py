@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.errors import BadInputError
+from recommender.estimate.architecture import architecture_from_row
+from recommender.estimate.kv import kv_shape
+from recommender.estimate.quantize import file_types
 from recommender.estimate.speed_tables import Label, SpeedTables
+from recommender.estimate.tensors import layout
 
 # Embeddings of files below this many bits are kept at 8 bits or less; above it they keep the file's own type.
 EMBEDDING_BITS_LIMIT = 8.5
@@ -36,13 +41,50 @@ class ModelShape:
 
 
 def model_shape(
+    model: Mapping[str, str], label: Label | None, quantization: str, model_bytes: float | None, params_active: float
+) -> ModelShape:
+    """The shape of a catalog model: exact where its architecture is complete and the quantization has rules.
+
+    Args:
+        model: a models.csv row merged with its architectures.csv row.
+        label: bits and class of the quantization, for types without rules.
+        quantization: a GGUF file type, or another runtime's name for one.
+        model_bytes: the measured file's own size, which wins over computed bytes.
+        params_active: what the row says; the catalog's own figure wins.
+    """
+    try:
+        arch = architecture_from_row(model)
+    except BadInputError:
+        return _listed_shape(model, label, model_bytes, params_active)
+    plain = layout(arch, "F16")
+    exact = quantization in file_types()
+    found = layout(arch, quantization) if exact else plain
+    bits = 16.0 if label is None else label.bits_per_weight
+    stored = found.tensor_bytes if exact else plain.tensor_bytes * bits / 16
+    scale = (model_bytes or stored) / found.tensor_bytes
+    kv = kv_shape(arch)
+    return ModelShape(
+        model_id=model["model_id"],
+        params_total=plain.tensor_bytes / 2,
+        params_active=plain.read_bytes_per_token / 2,
+        stored_bytes=found.tensor_bytes * scale,
+        read_bytes=found.read_bytes_per_token * scale,
+        input_embedding_bytes=found.input_embedding_bytes * scale,
+        n_layer=float(arch.n_layer),
+        n_embd=float(arch.n_embd),
+        n_vocab=plain.output_bytes / 2 / arch.n_embd,
+        kv_full=kv.k_full_elements_per_token + kv.v_full_elements_per_token,
+        kv_window=kv.k_window_elements_per_token + kv.v_window_elements_per_token,
+        window_tokens=float(kv.window_tokens),
+        state_bytes=kv.state_bytes,
+        exact=exact,
+    )
+
+
+def _listed_shape(
     model: Mapping[str, str], label: Label | None, model_bytes: float | None, params_active: float
 ) -> ModelShape:
-    """The shape of a catalog model. ``model_bytes`` (the measured file's own) wins over computed bytes.
-
-    ``params_active`` is what the row says; the catalog's own figure wins, and experts are only believed
-    where the catalog or the row names them.
-    """
+    """From the numbers that models.csv has when the architecture is not complete."""
     total = _number(model, "params_total")
     active = _number(model, "params_active")
     if not math.isfinite(active):

@@ -13,9 +13,6 @@ import numpy as np
 
 from recommender.types import Floats
 
-# The bandwidth at which ``weight_efficiency`` holds as it stands; ``bandwidth_exponent`` bends it to either side.
-REFERENCE_BANDWIDTH = 100e9
-
 
 @dataclass(frozen=True)
 class Work:
@@ -37,6 +34,7 @@ class Hardware:
 
     bandwidth_bytes_per_s: Floats
     flops: Floats  # nominal; for CPUs the number of threads (``compute`` is then FLOP/s per thread)
+    balance: Floats  # arithmetic per byte of bandwidth, relative to what is usual for this kind of processor
 
 
 @dataclass(frozen=True)
@@ -46,22 +44,24 @@ class Coefficients:
     fixed_s: Floats  # per token or per batch: sampling, launch of the graph
     layer_s: Floats  # per layer: kernel launches, thread barriers
     weight_efficiency: Floats  # share of the nominal bandwidth that weights stream at
-    bandwidth_exponent: Floats  # wide memories are harder to fill: efficiency × (bandwidth / reference) ^ exponent
+    bandwidth_balance: Floats  # exponent: processors with much arithmetic per byte fill their memory's bus better
     kv_efficiency: Floats
     moe_efficiency: Floats  # factor on memory (decode) or arithmetic (prefill) when experts are routed
     compute: Floats  # share of nominal FLOPS; for CPUs FLOP/s per thread
     attention: Floats  # the same for attention, relative to ``compute``
+    compute_balance: Floats  # exponent: arithmetic that memory cannot feed is used less
     thread_exponent: Floats  # how arithmetic grows with threads; 1 on GPUs
 
 
 def sustained_bandwidth(hardware: Hardware, c: Coefficients) -> Floats:
-    """Bytes/s that weights stream at. Never falls when nominal bandwidth rises: the exponent stays above −1."""
-    bend = (hardware.bandwidth_bytes_per_s / REFERENCE_BANDWIDTH) ** c.bandwidth_exponent
+    """Bytes/s that weights stream at. Rises with nominal bandwidth as long as the balance's exponent is below 1."""
+    bend = hardware.balance**c.bandwidth_balance
     return np.asarray(hardware.bandwidth_bytes_per_s * c.weight_efficiency * bend)
 
 
 def sustained_flops(hardware: Hardware, c: Coefficients) -> Floats:
-    return np.asarray(hardware.flops**c.thread_exponent * c.compute)
+    """FLOP/s that matrix work runs at. Rises with bandwidth as long as the balance's exponent is not positive."""
+    return np.asarray(hardware.flops**c.thread_exponent * c.compute * hardware.balance**c.compute_balance)
 
 
 def decode_seconds(work: Work, hardware: Hardware, c: Coefficients) -> Floats:

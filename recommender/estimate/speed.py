@@ -18,7 +18,7 @@ __all__ = ["decode", "latency", "load_time", "prefill"]
 
 # 80% of a normal distribution lies within this many standard deviations.
 Z80 = 1.2816
-# Fewer active than this share of all parameters means routed experts.
+# Reading less than this share of the layers for one token means routed experts.
 MOE_SHARE = 0.75
 # Bytes per element of cache types; block formats carry a 2-byte scale per 32 values (ggml).
 KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
@@ -81,7 +81,8 @@ def decode_work(
     """What one token at ``depth_tokens`` asks for, per row. Unknown shapes follow from size (``size_laws.csv``)."""
     known = tables or speed_tables()
     total = variants.params_total
-    active = np.where(np.isfinite(variants.params_active), variants.params_active, total)
+    read = variants.read_bytes_per_token
+    active = np.where(np.isfinite(variants.params_active), variants.params_active, total * read / variants.tensor_bytes)
     full = variants.k_full_elements_per_token + variants.v_full_elements_per_token
     full = np.where(np.isfinite(full), full, known.size_law("kv_elements_per_token", total))
     windowed = np.nan_to_num(variants.k_window_elements_per_token + variants.v_window_elements_per_token)
@@ -90,9 +91,12 @@ def decode_work(
     element_bytes = np.array([KV_BYTES.get(str(kind), 2.0) for kind in settings.kv_type])
     embedding = variants.n_vocab * variants.n_embd
     embedding = np.where(np.isfinite(embedding), embedding, known.size_law("embedding_elements", total))
-    untied = variants.tensor_bytes - variants.read_bytes_per_token > 0.5 * variants.input_embedding_bytes
+    layers_bytes = variants.tensor_bytes - variants.input_embedding_bytes
+    moe = np.asarray(read < MOE_SHARE * layers_bytes)
+    # A tied output head is the embedding read whole, so all bytes are read; routed experts say nothing about it.
+    untied = ~moe & (variants.tensor_bytes - read > 0.5 * variants.input_embedding_bytes)
     return Work(
-        weight_bytes=variants.read_bytes_per_token,
+        weight_bytes=read,
         stored_weight_bytes=variants.tensor_bytes,
         kv_bytes=cached * element_bytes + np.nan_to_num(variants.state_bytes),
         attention_flops=2.0 * cached,
@@ -100,7 +104,7 @@ def decode_work(
         # Neither the embedding nor the output head multiplies prompt tokens (the head only the last one).
         prompt_flops=2.0 * np.maximum(active - embedding * np.where(untied, 2.0, 1.0), 0.3 * active),
         n_layer=np.where(np.isfinite(variants.n_layer), variants.n_layer, known.size_law("n_layer", total)),
-        moe=np.asarray(active < MOE_SHARE * total),
+        moe=moe,
     )
 
 
@@ -131,7 +135,7 @@ def _speed(
             keys, runtime_of_row, quant_classes, quant_of_row, "decode" if prompt_tokens is None else "prefill"
         )
         flops = threads if side.accelerator == "cpu" else np.full(n, side.flops)
-        hardware = Hardware(np.full(n, side.bandwidth_bytes_per_s), flops)
+        hardware = Hardware(np.full(n, side.bandwidth_bytes_per_s), flops, np.full(n, side.balance))
         if prompt_tokens is None:
             took = decode_seconds(work, hardware, coefficients)
         else:
@@ -139,7 +143,7 @@ def _speed(
         runs = np.array([backend is not None for backend in backends])[runtime_of_row]
         took = np.where(runs, took, np.nan)
         unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
-        stand_in = np.array([bool(b) and b.evidence == "none" for b in backends])[runtime_of_row]
+        stand_in = np.array([b is not None and b.evidence == "none" for b in backends])[runtime_of_row]
         extra = np.hypot(unsure, np.where(stand_in, Z80 * tables.stand_in_spread(), 0.0))
         used = share > 0
         seconds += np.where(used, share * took, 0.0)

@@ -12,6 +12,15 @@ from recommender.types import Device, Gpu
 # (GeForce 10 series: 1/64), and llama.cpp does not use it: the figure then says nothing about real speed.
 MEANINGFUL_FLOPS_PER_BYTE = 8.0
 
+# Best first. AVX-512 with bfloat16 came with faster integer dot products and two full-width units; AVX-VNNI marks
+# hybrid designs, whose small cores count less.
+INSTRUCTION_SETS = ("avx512_bf16", "avx512", "avx_vnni", "avx2", "avx", "i8mm", "dotprod", "neon", "scalar")
+
+GPU_CLASSES = ("server", "workstation", "desktop", "laptop", "unified", "small", "legacy")
+FIRST_WITH_MATRIX_UNITS = 7.0  # NVIDIA's compute capability
+# Ratios of arithmetic to bandwidth further than this from the usual are not believed to matter more.
+BALANCE_LIMIT = 5.0
+
 FORMS = {
     "server": "server",
     "workstation": "server",
@@ -34,6 +43,7 @@ class Side:
     hardware_class: str
     bandwidth_bytes_per_s: float
     flops: float  # nominal for GPUs; the number of threads for CPUs
+    balance: float  # flops per byte of bandwidth, relative to the usual for this kind of processor
     bandwidth_known: bool
     flops_known: bool
     bandwidth_spread: float
@@ -46,23 +56,27 @@ def cpu_class(isa: Collection[str], kind: str) -> str:
 
 
 def instruction_set(isa: Collection[str]) -> str:
-    """The widest vector instructions llama.cpp has kernels for: avx512, avx2, avx, i8mm, neon, or ``scalar``."""
+    """The best vector instructions that llama.cpp has kernels for, one of ``INSTRUCTION_SETS``."""
     names = {name.casefold().replace("-", "_") for name in isa}
-    for level in ("avx512", "avx2", "avx", "i8mm", "neon"):
-        if any(name == level or (level == "avx512" and name.startswith("avx512")) for name in names):
-            return level
-    return "scalar"
+    return next((level for level in INSTRUCTION_SETS[:-1] if level in names), "scalar")
 
 
-def gpu_class(accelerator: str, kind: str, name: str, unified: bool) -> str:
-    """Form of a GPU: ``server``, ``desktop``, ``laptop`` or ``unified`` (it shares the machine's memory)."""
+def gpu_class(accelerator: str, kind: str, name: str, unified: bool, compute_capability: str = "") -> str:
+    """Form of a GPU, one of ``GPU_CLASSES``: NVIDIA's before matrix units are a class of their own."""
     if accelerator == "metal":
         return "small" if kind in ("phone", "tablet") else "unified"
     if unified:
         return "unified"
+    if compute_capability and float(compute_capability) < FIRST_WITH_MATRIX_UNITS:
+        return "legacy"
     if "laptop" in name.casefold() or "mobile" in name.casefold() or kind == "laptop":
         return "laptop"
-    return "server" if kind == "server" else "desktop"
+    return kind if kind in ("server", "workstation") else "desktop"
+
+
+def _balance(ratio: float, usual: float) -> float:
+    """A ratio relative to the usual one, within the range that measured devices span."""
+    return min(max(ratio / usual, 1 / BALANCE_LIMIT), BALANCE_LIMIT)
 
 
 def cpu_side(
@@ -76,6 +90,10 @@ def cpu_side(
         hardware_class=cpu_class(isa, kind),
         bandwidth_bytes_per_s=bandwidth or usual_bandwidth.typical,
         flops=threads or usual_threads.typical,
+        balance=_balance(
+            (threads or usual_threads.typical) / (bandwidth or usual_bandwidth.typical),
+            tables.fallback("cpu", "any", "threads_per_byte").typical,
+        ),
         bandwidth_known=bool(bandwidth),
         flops_known=bool(threads),
         bandwidth_spread=0.0 if bandwidth else usual_bandwidth.log_spread,
@@ -92,6 +110,7 @@ def gpu_side(
     unified: bool,
     bandwidth: float | None,
     flops: float | None,
+    compute_capability: str = "",
 ) -> Side:
     """A GPU; unknown arithmetic follows from bandwidth by the usual ratio of its kind, and widens the range."""
     usual_bandwidth = tables.fallback(accelerator, kind, "bandwidth_bytes_per_s")
@@ -99,11 +118,13 @@ def gpu_side(
     known_bandwidth = bool(bandwidth)
     bytes_per_s = bandwidth or usual_bandwidth.typical
     known_flops = bool(flops) and (flops or 0.0) >= MEANINGFUL_FLOPS_PER_BYTE * bytes_per_s
+    nominal = (flops or 0.0) if known_flops else usual_ratio.typical * bytes_per_s
     return Side(
         accelerator=accelerator,
-        hardware_class=gpu_class(accelerator, kind, name, unified),
+        hardware_class=gpu_class(accelerator, kind, name, unified, compute_capability),
         bandwidth_bytes_per_s=bytes_per_s,
-        flops=(flops or 0.0) if known_flops else usual_ratio.typical * bytes_per_s,
+        flops=nominal,
+        balance=_balance(nominal / bytes_per_s, tables.fallback(accelerator, "any", "flops_per_byte").typical),
         bandwidth_known=known_bandwidth,
         flops_known=known_flops,
         bandwidth_spread=0.0 if known_bandwidth else usual_bandwidth.log_spread,
@@ -138,6 +159,7 @@ def device_gpu(tables: SpeedTables, device: Device) -> Side | None:
         unified=gpu.unified,
         bandwidth=bandwidth,
         flops=gpu.fp16_flops,
+        compute_capability=gpu.compute_capability,
     )
 
 

@@ -56,6 +56,7 @@ class Label:
 
     bits_per_weight: float
     quant_class: str
+    quantization: str  # the GGUF file type whose rules apply; "" where none do
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ class SpeedTables:
     @cached_property
     def labels(self) -> dict[str, Label]:
         rows = _rows(self.folder / "quant_labels.csv")
-        return {row["label"].casefold(): Label(float(row["bits_per_weight"]), row["quant_class"]) for row in rows}
+        return {
+            row["label"].casefold(): Label(float(row["bits_per_weight"]), row["quant_class"], row["quantization"])
+            for row in rows
+        }
 
     @cached_property
     def quant_factors(self) -> dict[tuple[str, str, str], tuple[float, float]]:
