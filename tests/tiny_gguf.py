@@ -38,15 +38,16 @@ def write_tiny_gguf(
     quantize: bool = True,
     seed: int = 1,
     extra: Callable[[gguf.GGUFWriter], None] | None = None,
+    tensors_per_file: int = 0,
 ) -> Path:
     """Write a model of ``layers`` layers that claims to have ``block_count``. Weights are random, and Q8_0 or F32.
 
-    ``extra`` may add keys of its own.
+    ``extra`` may add keys of its own. With ``tensors_per_file`` the model is split; the first part's path is returned.
     """
     random = np.random.default_rng(seed)
     tokens = [*_byte_tokens(), "<|begin|>", "<|start|>", "<|end|>", "Ġa"]
     head = n_embd // N_HEAD
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=tensors_per_file)
     writer.add_name(name)
     writer.add_file_type(7 if quantize else 0)
     writer.add_block_count(block_count)
@@ -108,4 +109,4 @@ def write_tiny_gguf(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return path if path.exists() else min(path.parent.glob(f"{path.stem}-00001-of-*.gguf"))

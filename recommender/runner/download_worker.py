@@ -31,11 +31,6 @@ def run(request: DownloadRequest, channel: Channel) -> None:
     path = hub.cached(request.repo, request.file)
     if path is None:
         choice = hub.resolve_file(request.repo, file=request.file, revision=request.revision)
-        if request.sha256 and choice.sha256 and request.sha256 != choice.sha256:
-            raise DownloadError(
-                f"{request.repo}/{request.file} is not the file the catalog knows: its checksum on the Hub is "
-                f"{choice.sha256[:12]}…, not {request.sha256[:12]}…. Choose it again to take the new one."
-            )
         path = _fetch(choice, channel)
     channel.send(protocol.FileReady(str(path), hub.known_sha256(path)))
 

@@ -58,6 +58,7 @@ class GgufHeader:
     n_vocab: int | None
     has_chat_template: bool
     split_count: int  # 1 when the model is one file
+    split_number: int  # 0 for the first part
     tensors: tuple[TensorInfo, ...] = field(repr=False)
     metadata: Mapping[str, Any] = field(repr=False)  # arrays of text and long arrays appear as their length
 
@@ -109,6 +110,8 @@ def model_files(header: GgufHeader) -> tuple[Path, ...]:
         header.path.with_name(f"{found[1]}-{number:05d}-of-{found[2]}.gguf")
         for number in range(1, header.split_count + 1)
     )
+    if header.split_number:
+        raise BadInputError(f"{header.path.name} is a later part of a model. Choose its first part, {parts[0].name}.")
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         raise RunError(f"{missing[0]} is missing beside {header.path.name}. Fetch all {len(parts)} parts.")
@@ -205,9 +208,11 @@ def _parse(path: Path, reader: _Reader) -> GgufHeader:
             raise reader.bad(f"it has the key {_shown(key)} twice")
         metadata[key] = reader.value(reader.number("I"))
     split_count = _integer(reader, metadata, "split.count", most=100_000) or 1
+    split_number = _integer(reader, metadata, "split.no", most=split_count - 1) or 0
     tensors = _tensors(reader, tensor_count, metadata)
-    _check_model(reader, metadata, tensors, split_count)
-    architecture = metadata["general.architecture"]
+    architecture = ""
+    if split_number == 0:  # later parts hold tensors only
+        architecture = _check_model(reader, metadata, tensors, split_count)
     file_type = metadata.get("general.file_type")
     vocabulary = metadata.get("tokenizer.ggml.tokens")
     name = metadata.get("general.name")
@@ -223,6 +228,7 @@ def _parse(path: Path, reader: _Reader) -> GgufHeader:
         n_vocab=int(vocabulary) if isinstance(vocabulary, Length) else None,
         has_chat_template=isinstance(metadata.get("tokenizer.chat_template"), str),
         split_count=split_count,
+        split_number=split_number,
         tensors=tensors,
         metadata=metadata,
     )
@@ -264,8 +270,11 @@ def _tensors(reader: _Reader, count: int, metadata: Mapping[str, Any]) -> tuple[
 
 def _check_model(
     reader: _Reader, metadata: Mapping[str, Any], tensors: tuple[TensorInfo, ...], split_count: int
-) -> None:
-    """What the format allows but no language model has, and what would take the runtime down."""
+) -> str:
+    """Refuse what the format allows but no language model has, and what would take the runtime down.
+
+    Returns the architecture.
+    """
     kind = metadata.get("general.type", "model")
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", architecture):
@@ -287,6 +296,7 @@ def _check_model(
             raise reader.bad(f"it says {layers} layers but holds tensors for layer {max(blocks) + 1}")
         if max(blocks) + 1 < layers:
             raise reader.bad(f"it says {layers} layers but holds tensors for {max(blocks) + 1}")
+    return architecture
 
 
 def _integer(

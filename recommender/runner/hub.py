@@ -76,7 +76,6 @@ class DownloadRequest:
     repo: str
     file: str
     revision: str = ""
-    sha256: str = ""
 
 
 # ── on the Hub ───────────────────────────────────────────────────────────────────────────────────────────────

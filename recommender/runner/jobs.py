@@ -312,10 +312,12 @@ class RunManager:
             module = "recommender.runner.ollama_runner" if request.runtime == "ollama" else "recommender.runner.worker"
             if request.runtime != "ollama" and not request.model_path:
                 request = self._download(job, request)
-            if not self._play(job, module, request):
-                raise RunError("The run ended without a result. Run it again.")
-            if job.measurement is not None and self._on_measurement is not None:
-                self._on_measurement(job.measurement)
+            try:
+                if not self._play(job, module, request):
+                    raise RunError("The run ended without a result. Run it again.")
+            finally:  # what was measured is kept, however the rest of the run went
+                if job.measurement is not None and self._on_measurement is not None:
+                    self._on_measurement(job.measurement)
         except RecommenderError as error:
             job._end(error)
         except OSError as error:
@@ -328,7 +330,7 @@ class RunManager:
         if there is not None:
             known = hub.known_sha256(there)
             return dataclasses.replace(request, model_path=str(there), file_sha256=known or request.file_sha256)
-        wanted = hub.DownloadRequest(request.repo, request.file, request.revision, request.file_sha256)
+        wanted = hub.DownloadRequest(request.repo, request.file, request.revision)
         if not self._play(job, "recommender.runner.download_worker", wanted):
             raise RunError("The download ended without a file. Try it again.")
         ready = job.last(protocol.FileReady)
@@ -340,13 +342,16 @@ class RunManager:
     def _play(self, job: Job, module: str, request: object) -> bool:
         """Run one child to its end, handing its events to the job. True when it sent what it was started for."""
         running = child.start(module, request)
-        complete = False
+        complete = ended = False
         try:
             if job._take(running):
                 for event in running.events():
                     job._add(event)
                     complete = complete or isinstance(event, _RESULTS)
+            ended = True
         finally:
+            if not ended:  # a listener failed
+                running.kill()
             died = running.finish()
         if job._cancelled:
             raise Cancelled("Stopped.")

@@ -105,13 +105,18 @@ def _measure(
 ) -> Measurement:
     if not header.n_vocab:
         raise RunError(f"{header.path.name} has no vocabulary, so there is nothing to time it with.")
+    usable = header.n_vocab
+    if request.rehearsal:
+        from recommender.runner.weightless import RANDOM_TOKENS
+
+        usable = min(usable, RANDOM_TOKENS)  # the others' embeddings are zeros
     channel.send(protocol.WarmUp())
     # Page the weights in and let clocks and caches settle; the count is the real one, so buffers reach full size.
-    session.time_tokens(timing_prompt(header.n_vocab, request.prompt_tokens, seed=0), min(request.gen_tokens, 8))
+    session.time_tokens(timing_prompt(usable, request.prompt_tokens, seed=0), min(request.gen_tokens, 8))
     probe = NoiseProbe()
     repeats: list[protocol.Repeat] = []
     for number in range(1, request.repeats + 1):
-        timing = session.time_tokens(timing_prompt(header.n_vocab, request.prompt_tokens, number), request.gen_tokens)
+        timing = session.time_tokens(timing_prompt(usable, request.prompt_tokens, number), request.gen_tokens)
         if (timing.prompt_tokens, timing.gen_tokens) != (request.prompt_tokens, request.gen_tokens):
             raise RunError(
                 f"The runtime counted {timing.prompt_tokens} + {timing.gen_tokens} tokens instead of "

@@ -147,16 +147,19 @@ def test_more_or_fewer_layers_than_tensors_are_refused(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_split_model_are_found_and_a_missing_one_is_named(tmp_path: Path) -> None:
-    first = write_tiny_gguf(
-        tmp_path / "m-00001-of-00002.gguf",
-        extra=lambda writer: writer.add_uint16("split.count", 2),
-        block_count=4,
-    )
-    with pytest.raises(RunError, match=r"m-00002-of-00002\.gguf is missing"):
-        gguf_header.model_files(read_header(first))
-    second = tmp_path / "m-00002-of-00002.gguf"
-    second.write_bytes(b"")
-    assert gguf_header.model_files(read_header(first)) == (first, second)
+    first = write_tiny_gguf(tmp_path / "m.gguf", tensors_per_file=10)
+    second, third = (tmp_path / f"m-0000{number}-of-00003.gguf" for number in (2, 3))
+    found = read_header(first)
+    assert (found.split_count, found.architecture) == (3, "llama")
+    assert gguf_header.model_files(found) == (first, second, third)
+    parts = [read_header(part) for part in (first, second, third)]
+    whole = read_header(write_tiny_gguf(tmp_path / "whole.gguf"))
+    assert sum(part.tensor_bytes for part in parts) == whole.tensor_bytes
+    with pytest.raises(BadInputError, match=r"first part, m-00001-of-00003\.gguf"):
+        gguf_header.model_files(parts[2])
+    third.unlink()
+    with pytest.raises(RunError, match=r"m-00003-of-00003\.gguf is missing"):
+        gguf_header.model_files(found)
     renamed = first.rename(tmp_path / "model.gguf")
     with pytest.raises(RunError, match="names they were published with"):
         gguf_header.model_files(read_header(renamed))

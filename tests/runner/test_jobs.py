@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from recommender.errors import BadInputError, Cancelled, DatabaseLockedError, RunError
-from recommender.runner import Job, Message, RunManager, RunRequest, measure, protocol
+from recommender.runner import Job, Message, RunManager, RunRequest, child, measure, protocol
+from recommender.runner.channel import PARENT_GONE
 from recommender.types import MIB, Measurement
 from tests.runner.conftest import PATIENCE_S, SETTINGS
 from tests.tiny_gguf import N_HEAD_KV, N_LAYER, write_tiny_gguf
@@ -163,6 +164,18 @@ def test_another_architecture_runs_too(ask: Ask, tmp_path: Path, manager: RunMan
     assert job.measurement is not None
 
 
+def test_a_model_in_several_files_runs(ask: Ask, tmp_path: Path, manager: RunManager, binding: str) -> None:
+    whole = write_tiny_gguf(tmp_path / "whole.gguf")
+    path = write_tiny_gguf(tmp_path / "m.gguf", tensors_per_file=10)
+    job = finished(manager.submit(ask(binding=binding, model_path=str(path))))
+    assert job.error == ""
+    assert job.measurement is not None
+    parts = list(tmp_path.glob("m-*.gguf"))
+    assert len(parts) == 3
+    assert job.measurement.file_bytes == sum(part.stat().st_size for part in parts) > whole.stat().st_size
+    assert job.measurement.file_name == path.name
+
+
 def test_stop_ends_the_process_before_it_returns(ask: Ask, manager: RunManager, binding: str) -> None:
     job = manager.submit(endless(ask, binding=binding))
     until(lambda: job.last(protocol.Repeat))
@@ -285,6 +298,50 @@ def test_a_measurement_that_cannot_be_stored_is_still_shown(ask: Ask) -> None:
     assert job.error == "measurements.duckdb is held by process 1."
     assert job.measurement is not None
     manager.close()
+
+
+def test_what_was_measured_is_kept_when_the_rest_of_the_run_dies(ask: Ask, tmp_path: Path) -> None:
+    kept: list[Measurement] = []
+    jobs: list[Job] = []
+
+    def kill_at_first_text(event: protocol.Event) -> None:
+        if isinstance(event, protocol.Text):
+            until(lambda: jobs)
+            os.kill(jobs[0].pid or 0, signal.SIGKILL)
+
+    path = write_tiny_gguf(tmp_path / "long.gguf", context_tokens=2**14)
+    settings = replace(SETTINGS, context_tokens=2**14)
+    manager = RunManager(on_measurement=kept.append)
+    request = ask(model_path=str(path), settings=settings, prompt="Hi", answer_tokens=15_000, temperature=0.0)
+    jobs.append(manager.submit(request, kill_at_first_text))
+    assert finished(jobs[0]).state == "failed"
+    assert len(kept) == 1
+    manager.close()
+
+
+def test_a_listener_that_fails_ends_its_run_and_no_other(ask: Ask) -> None:
+    def broken(event: protocol.Event) -> None:
+        if isinstance(event, protocol.Loaded):
+            raise RunError("The listener failed.")
+
+    manager = RunManager()
+    job = finished(manager.submit(endless(ask), broken))
+    assert (job.state, job.error, job.pid) == ("failed", "The listener failed.", None)
+    assert finished(manager.submit(ask())).state == "done"
+    manager.close()
+
+
+def test_a_worker_ends_when_its_standard_input_closes(ask: Ask) -> None:
+    """What holds on systems whose kernel does not end a child with its parent."""
+    running = child.start("recommender.runner.worker", endless(ask))
+    events = running.events()
+    assert any(isinstance(event, protocol.Repeat) for event in events)
+    assert running._process.stdin is not None
+    running._process.stdin.close()
+    for _ in events:
+        pass
+    assert running._process.wait(PATIENCE_S) == PARENT_GONE
+    running.finish()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
