@@ -1,7 +1,7 @@
 """Rightsize: which small language model, quantization and runtime to use on a machine, and why.
 
->>> from recommender import Need, detect, open_catalog, recommend
->>> answer = recommend(detect(), Need(task="code"), open_catalog())  # doctest: +SKIP
+>>> from recommender import Need, open_catalog, recommend, this_machine
+>>> answer = recommend(this_machine(), Need(task="code"), open_catalog())  # doctest: +SKIP
 >>> answer.picks[0].command  # doctest: +SKIP
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog, open_catalog
-    from recommender.device import detect, memory_budget, preset
+    from recommender.device import memory_budget, preset, this_machine
     from recommender.engine.estimate_rows import EstimateRequest, estimate_one, estimate_rows
     from recommender.engine.recommend import recommend
     from recommender.errors import RecommenderError
@@ -33,7 +33,6 @@ __all__ = [
     "Recommendation",
     "RecommenderError",
     "RunRequest",
-    "detect",
     "estimate_one",
     "estimate_rows",
     "measure",
@@ -41,11 +40,12 @@ __all__ = [
     "open_catalog",
     "preset",
     "recommend",
+    "this_machine",
 ]
 
 _ROOMS = {
     "catalog.store": ("Catalog", "open_catalog"),
-    "device": ("detect", "memory_budget", "preset"),
+    "device": ("memory_budget", "preset", "this_machine"),
     "engine.estimate_rows": ("EstimateRequest", "estimate_one", "estimate_rows"),
     "engine.recommend": ("recommend",),
     "errors": ("RecommenderError",),

@@ -65,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("device", _device, "what this machine, a preset or a JSON file is")
     _device_arguments(command)
-    command.add_argument("--probe", action="store_true", help="measure memory bandwidth (about two seconds)")
+    command.add_argument(
+        "--probe", action="store_true", help="measure memory bandwidth (about two seconds) and remember it"
+    )
 
     command = add("devices", _devices, "presets")
     command.add_argument("search", nargs="?", default="", help="words in the name")
@@ -244,9 +246,11 @@ def _device(arguments: argparse.Namespace) -> None:
 
     device = _chosen_device(arguments)
     if arguments.probe:
-        from recommender.device.probe import measure_bandwidth
+        from recommender.device import measure_bandwidth, remember_bandwidth
 
-        device = _with(device, bandwidth_gb_s=measure_bandwidth() / 1e9)
+        if arguments.device != "auto":
+            raise BadInputError("--probe measures this machine; leave --device out.")
+        device = remember_bandwidth(device, measure_bandwidth())
     budget = memory_budget(device)
     lines = [f"{device.name} ({device.os}, {device.arch})"]
     for name in ("cpu_model", "physical_cores", "usable_threads", "isa", "npu_name"):
@@ -343,10 +347,10 @@ def _open_catalog() -> Catalog:
 
 
 def _device_by_name(name: str) -> Device:
-    from recommender.device import detect, from_json, preset
+    from recommender.device import from_json, preset, this_machine
 
     if name == "auto":
-        return detect()
+        return this_machine()
     if name.endswith(".json"):
         try:
             text = Path(name).read_text(encoding="utf-8")

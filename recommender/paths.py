@@ -49,6 +49,11 @@ def scratch_dir() -> Path:
     return data_dir() / "scratch"
 
 
+def probe_file() -> Path:
+    """What was measured of this machine's memory, by hardware."""
+    return data_dir() / "probe.json"
+
+
 def all_paths() -> dict[str, Path]:
     """Every place by name, as ``recommender paths`` prints it."""
     return {
@@ -56,6 +61,7 @@ def all_paths() -> dict[str, Path]:
         "data": data_dir(),
         "catalog_database": catalog_database(),
         "measurements_database": measurements_database(),
+        "probe": probe_file(),
         "models": models_dir(),
         "scratch": scratch_dir(),
     }

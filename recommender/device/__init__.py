@@ -8,6 +8,7 @@ from recommender.device.match import search
 from recommender.device.overrides import with_overrides
 from recommender.device.presets import Preset, preset, presets, ram_options
 from recommender.device.probe import measure_bandwidth
+from recommender.device.remember import remember_bandwidth, this_machine
 
 __all__ = [
     "Budget",
@@ -22,7 +23,9 @@ __all__ = [
     "presets",
     "ram_options",
     "read_device",
+    "remember_bandwidth",
     "search",
+    "this_machine",
     "to_dict",
     "to_json",
     "with_overrides",

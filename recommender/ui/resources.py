@@ -6,7 +6,7 @@ import streamlit as st
 
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.store import Catalog, open_catalog
-from recommender.device import detect, device_key
+from recommender.device import device_key, this_machine
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration, calibration
 from recommender.runner.bindings import Binding, available_bindings
@@ -55,7 +55,7 @@ def storing_problem() -> str:
 
 @st.cache_data(ttl=_DEVICE_SECONDS, show_spinner=False)
 def this_device() -> Device:
-    return detect()
+    return this_machine()
 
 
 def measurements() -> tuple[Measurement, ...]:
