@@ -52,10 +52,12 @@ class ModelRow:
 class FileRow:
     """A published GGUF file as ``gguf_files.csv`` has it."""
 
-    model_id: str
+    catalog_model_id: str
     gguf_repo: str
-    file: str
-    quant: str
+    file: str  # "*" stands for the parts of a split file
+    quant: str  # as the file's name has it
+    quantization: str  # the llama.cpp file type; "" for a repository's own mix
+    recipe: str  # standard, own, unknown or ""
     bytes: int | None
     bytes_kind: str  # exact, rounded, tensor_bytes or none
     size_reported: str

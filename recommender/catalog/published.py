@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-# Other spellings of llama.cpp's own file types; its quantize tool takes the short ones for the same mixes.
-_SPELLINGS = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE"}
-
+# Under the standard recipe a layout is exact; a repository's own mix of types has another size.
+_RECIPES = ("standard", "unknown", "own")
 # With this many quantizations of a model on record, one more is taken not to exist rather than not to be listed.
 _WELL_LISTED = 5
 _MLX_PRECISIONS = ("4bit", "8bit", "bf16")
@@ -35,11 +34,6 @@ class Offer:
     bytes: float | None = None  # as listed, where its runtime's catalog says
 
 
-def file_type(text: str) -> str:
-    """A quantization as llama.cpp names it."""
-    return _SPELLINGS.get(text, text)
-
-
 def published_files(
     models: Iterable[Mapping[str, str]], files: Iterable[Mapping[str, str]]
 ) -> dict[tuple[str, str], Published]:
@@ -57,33 +51,33 @@ def published_files(
     for row in files:
         if not _usable(row):
             continue
-        model_id, repo = row["model_id"], row["gguf_repo"]
+        model_id, repo = row["catalog_model_id"], row["gguf_repo"]
         exact = row["bytes_kind"] == "exact"
         rank = (
-            row.get("recipe", "") not in ("", "standard"),
+            _RECIPES.index(row["recipe"] or "unknown"),
             not exact,
             repo.split("/")[0] != model_id.split("/")[0],
             order.get((model_id, repo), len(order)),
             repo,
             row["file"],
         )
-        key = (model_id, file_type(row["quant"]))
+        key = (model_id, row["quantization"])
         if key not in best or rank < best[key][0]:
             best[key] = (rank, Published(repo, row["file"], int(row["bytes"]) if exact else None))
     return {key: published for key, (_, published) in best.items()}
 
 
 def _usable(row: Mapping[str, str]) -> bool:
-    parts = row.get("split_count", "")
-    return bool(row["kind"] == "model" and row["model_id"] and row["gguf_repo"] and row["quant"] and parts in ("", "1"))
+    named = row["catalog_model_id"] and row["gguf_repo"] and row["quantization"]
+    return bool(named and row["kind"] == "model" and row["split_count"] in ("", "1"))
 
 
 def published_quantizations(files: Iterable[Mapping[str, str]]) -> dict[str, set[str]]:
     """Per model, every quantization that some listed file has, split files included."""
     found: dict[str, set[str]] = defaultdict(set)
     for row in files:
-        if row["kind"] in ("model", "split") and row["model_id"] and row["quant"]:
-            found[row["model_id"]].add(file_type(row["quant"]))
+        if row["kind"] in ("model", "split") and row["catalog_model_id"] and row["quantization"]:
+            found[row["catalog_model_id"]].add(row["quantization"])
     return dict(found)
 
 

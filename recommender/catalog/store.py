@@ -106,7 +106,7 @@ class Catalog:
             FileRow,
             "gguf_files",
             "bytes DESC NULLS LAST, gguf_repo, file",
-            "kind = 'model' AND model_id = $1 AND ($2 = '' OR quant = $2)",
+            "kind = 'model' AND catalog_model_id = $1 AND ($2 = '' OR quantization = $2)",
             [model_id, quantization],
         )
 

@@ -29,9 +29,9 @@ def test_a_build_reports_what_it_made(csv_dir: Path, tmp_path: Path) -> None:
     database = tmp_path / "data" / "catalog.duckdb"
     report = build(csv_dir, database)
     assert report.database == database
-    assert report.rows["models"] == 7
-    assert report.rows["shapes"] == 7
-    assert report.rows["variants"] > 7 * 20
+    assert report.rows["models"] == 5
+    assert report.rows["shapes"] == 5
+    assert report.rows["variants"] > 5 * 20
     assert rows(database, "SELECT count(*) FROM candidates") == [(report.rows["candidates"],)]
     assert rows(database, "SELECT catalog_date FROM build_info") == [(report.catalog_date,)]
     assert report.catalog_date > "2025"
@@ -85,7 +85,7 @@ build(Path({str(folder)!r}), Path({str(database)!r}))
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     assert [path.name for path in database.parent.iterdir()] == ["catalog.duckdb"]
     with open_catalog(database, folder) as catalog:
-        assert len(catalog.models()) == 7
+        assert len(catalog.models()) == 5
 
 
 def test_a_folder_that_cannot_be_made_is_named(csv_dir: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_the_old_catalog_and_the_answer_comes_from_memory(bui
     )
     refused, answer = done.stdout.splitlines()
     assert "cannot be written to" in refused
-    assert answer.startswith("None 7 ")
+    assert answer.startswith("None 5 ")
     assert "kept in memory" in answer
     assert database.read_bytes() == before
     assert [path.name for path in database.parent.iterdir()] == ["catalog.duckdb"]

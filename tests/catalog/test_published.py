@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from recommender.catalog.published import (
     Offer,
-    file_type,
     likely_in_repository,
     offers,
     published_files,
@@ -21,10 +20,10 @@ MODEL = {
 
 def gguf(repo: str, quant: str = "Q4_K_M", size: str = "", **more: str) -> dict[str, str]:
     row = {
-        "model_id": "maker/model",
+        "catalog_model_id": "maker/model",
         "gguf_repo": repo,
         "file": f"model-{quant}.gguf",
-        "quant": quant,
+        "quantization": quant,
         "bytes": size,
         "bytes_kind": "exact" if size else "rounded",
         "kind": "model",
@@ -38,12 +37,16 @@ def best(*files: dict[str, str]) -> str:
     return published_files([MODEL], files)["maker/model", "Q4_K_M"].repo
 
 
+def test_an_unknown_recipe_is_preferred_to_a_repositorys_own_mix() -> None:
+    assert best(gguf("a/model", recipe="own"), gguf("b/model", recipe="unknown")) == "b/model"
+
+
 def test_a_file_of_exactly_known_size_is_preferred() -> None:
     assert best(gguf("maker/model-GGUF"), gguf("other/model-GGUF", size="100")) == "other/model-GGUF"
 
 
 def test_a_standard_recipe_is_preferred_to_an_exact_size() -> None:
-    odd = gguf("other/model-GGUF", size="100", recipe="nonstandard")
+    odd = gguf("other/model-GGUF", size="100", recipe="own")
     assert best(odd, gguf("second/model-GGUF")) == "second/model-GGUF"
 
 
@@ -54,17 +57,19 @@ def test_the_makers_own_file_is_preferred_then_the_first_repository_of_the_model
 
 
 def test_projectors_splits_and_files_without_a_repository_never_stand_for_a_model() -> None:
-    files = [gguf("a/b", kind="mmproj"), gguf("a/b", split_count="3"), gguf("", size="5"), gguf("a/b", quant="")]
+    files = [
+        gguf("a/b", kind="mmproj"),
+        gguf("a/b", split_count="3"),
+        gguf("", size="5"),
+        gguf("a/b", quant=""),
+        gguf("a/b", catalog_model_id=""),
+    ]
     assert published_files([MODEL], files) == {}
 
 
 def test_the_choice_does_not_depend_on_the_order_of_rows() -> None:
     files = [gguf("b/x"), gguf("a/x"), gguf("second/model-GGUF"), gguf("c/x", size="7")]
     assert published_files([MODEL], files) == published_files([MODEL], files[::-1])
-
-
-def test_short_spellings_are_llama_cpps_own_types() -> None:
-    assert [file_type(name) for name in ("Q4_K", "MXFP4", "Q4_0")] == ["Q4_K_M", "MXFP4_MOE", "Q4_0"]
 
 
 def test_a_split_file_still_says_that_the_quantization_exists() -> None:

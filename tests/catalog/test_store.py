@@ -38,7 +38,7 @@ def add_a_line(folder: Path, line: str = "extra,1,points,another reason") -> Non
 def test_a_missing_catalog_is_built(csv_dir: Path, tmp_path: Path) -> None:
     with open_catalog(tmp_path / "new" / "catalog.duckdb", csv_dir) as catalog:
         assert catalog.path == tmp_path / "new" / "catalog.duckdb"
-        assert len(catalog.models()) == 7
+        assert len(catalog.models()) == 5
         assert catalog.notes == ()
 
 
@@ -76,7 +76,7 @@ def test_a_bad_row_leaves_the_last_good_catalog_in_use_and_says_so(built: tuple[
     folder, database = built
     add_a_line(folder, "extra,much,points,a bad one")
     with open_catalog(database, folder) as catalog:
-        assert len(catalog.models()) == 7
+        assert len(catalog.models()) == 5
         [note] = catalog.notes
     assert "scoring.csv line" in note
     assert "column value: 'much' is not a number" in note
@@ -92,14 +92,14 @@ def test_a_file_that_is_no_catalog_is_replaced(built: tuple[Path, Path]) -> None
     folder, database = built
     database.write_bytes(b"not a database" * 1000)
     with open_catalog(database, folder) as catalog:
-        assert len(catalog.models()) == 7
+        assert len(catalog.models()) == 5
 
 
 def test_a_folder_that_cannot_be_written_gives_a_catalog_in_memory_that_says_so(csv_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the folder should be")
     with open_catalog(tmp_path / "home" / "catalog.duckdb", csv_dir) as catalog:
         assert catalog.path is None
-        assert len(catalog.models()) == 7
+        assert len(catalog.models()) == 5
         assert catalog.count("candidates") > 100
         assert "kept in memory" in catalog.notes[0]
 
@@ -118,9 +118,9 @@ input()
 """
     other = python(code)
     assert other.stdout is not None
-    assert other.stdout.readline() == "7\n"
+    assert other.stdout.readline() == "5\n"
     with open_catalog(database, folder) as catalog:
-        assert len(catalog.models()) == 7
+        assert len(catalog.models()) == 5
         build(folder, database)
         assert other.poll() is None
     other.communicate("\n", timeout=20)
@@ -217,7 +217,7 @@ def test_every_scenario_states_a_need_and_a_known_task(catalog: Catalog) -> None
 def test_files_are_those_of_the_model_and_the_quantization(catalog: Catalog) -> None:
     found = catalog.files("Qwen/Qwen3-0.6B", "Q8_0")
     assert found
-    assert {(file.model_id, file.quant) for file in found} == {("Qwen/Qwen3-0.6B", "Q8_0")}
+    assert {(file.catalog_model_id, file.quantization) for file in found} == {("Qwen/Qwen3-0.6B", "Q8_0")}
     assert len(catalog.files("Qwen/Qwen3-0.6B")) > len(found)
     assert catalog.files("nobody/nothing") == ()
 
