@@ -88,6 +88,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--repeats", type=int, default=3, help="repeats (3)")
     command.add_argument("--binding", choices=("llama-cpp-python", "xllamacpp"), help="binding of llama.cpp")
 
+    command = add("evaluate", _evaluate, "how right every estimate is, against the catalog's truth or your own files")
+    for name, truth in _TRUTHS.items():
+        command.add_argument(f"--{name}", type=Path, metavar="FILE.csv", help=f"judge against this, like {truth}")
+
     command = add("serve", _serve, "start the app")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     command.add_argument("--port", type=int, default=8501, help="port (8501)")
@@ -113,6 +117,14 @@ _ESTIMATE_FLAGS: tuple[tuple[str, Any, str], ...] = (
     ("--gen-tokens", int, "tokens generated (128)"),
     ("--model-bytes", float, "size of the model's file, when the catalog's is not the one meant"),
 )
+
+
+_TRUTHS = {
+    "files": "gguf_files.csv",
+    "measurements": "measurements.csv",
+    "benchmarks": "benchmarks.csv",
+    "memory": "load_log_grid.csv or a table of published load logs",
+}
 
 
 def _device_arguments(command: argparse.ArgumentParser) -> None:
@@ -313,6 +325,15 @@ def _measure(arguments: argparse.Namespace) -> None:
     device = _chosen_device(arguments)
     value, text = measure_command(arguments, device)
     _print(arguments, value, text)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from recommender.evaluate import evaluate, evaluation_json
+    from recommender.evaluate_text import evaluation_text
+
+    with _open_catalog() as catalog:
+        found = evaluate(catalog, **{name: getattr(arguments, name) for name in _TRUTHS})
+    _print(arguments, evaluation_json(found), evaluation_text(found))
 
 
 def _serve(arguments: argparse.Namespace) -> None:
