@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from recommender.runner import RunManager, RunRequest
+from recommender.runner import Job, RunManager, RunRequest
 from recommender.types import Settings
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -23,6 +24,18 @@ SETTINGS = Settings(
     flash_attn=True,
 )
 PATIENCE_S = 120
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def finished(job: Job) -> Job:
+    assert job.wait(PATIENCE_S)
+    return job
 
 
 def _binding(name: str, module: str, *marks: pytest.MarkDecorator) -> object:

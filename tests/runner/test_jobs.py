@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,22 +17,10 @@ from recommender.errors import BadInputError, Cancelled, DatabaseLockedError, Ru
 from recommender.runner import Job, Message, RunManager, RunRequest, child, measure, protocol
 from recommender.runner.channel import PARENT_GONE
 from recommender.types import MIB, Measurement
-from tests.runner.conftest import PATIENCE_S, SETTINGS
+from tests.runner.conftest import PATIENCE_S, SETTINGS, finished, until
 from tests.tiny_gguf import N_HEAD_KV, N_LAYER, write_tiny_gguf
 
 Ask = Callable[..., RunRequest]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
-def finished(job: Job) -> Job:
-    assert job.wait(PATIENCE_S)
-    return job
 
 
 def endless(ask: Ask, **changes: object) -> RunRequest:
@@ -355,62 +342,6 @@ def test_an_error_nobody_foresaw_does_not_stop_the_queue(ask: Ask) -> None:
     assert "failed inside the app" in first.error
     assert finished(second).state == "done"
     manager.close()
-
-
-def test_a_file_that_says_a_million_layers_gets_a_sentence(ask: Ask, tmp_path: Path, manager: RunManager) -> None:
-    path = write_tiny_gguf(tmp_path / "huge.gguf", block_count=10**6)
-    job = finished(manager.submit(ask(model_path=str(path))))
-    assert job.state == "failed"
-    assert "huge.gguf is not a usable GGUF file" in job.error
-    assert "'llama.block_count' is '1000000'" in job.error
-
-
-def test_a_file_that_aborts_the_runtime_takes_only_its_own_process(
-    ask: Ask, tmp_path: Path, manager: RunManager, binding: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def add_experts(writer: gguf.GGUFWriter) -> None:
-        writer.add_expert_count(10**6)
-
-    path = write_tiny_gguf(tmp_path / "abort.gguf", extra=add_experts)
-    job = finished(manager.submit(ask(binding=binding, model_path=str(path))))
-    assert job.state == "failed"
-    assert "crashed (SIGABRT) in its own process" in job.error
-    assert "GGML_ASSERT" in job.error
-    assert finished(manager.submit(ask(binding=binding))).state == "done"
-
-
-def test_a_file_the_runtime_refuses_gets_its_reason(
-    ask: Ask, tmp_path: Path, manager: RunManager, binding: str
-) -> None:
-    path = write_tiny_gguf(tmp_path / "new.gguf", architecture="nobodyknowsme")
-    job = finished(manager.submit(ask(binding=binding, model_path=str(path))))
-    assert "architecture 'nobodyknowsme', which this build of llama.cpp does not know" in job.error
-
-
-def test_a_truncated_file_gets_a_sentence(ask: Ask, tiny: Path, tmp_path: Path, manager: RunManager) -> None:
-    path = tmp_path / "cut.gguf"
-    path.write_bytes(tiny.read_bytes()[:-5000])
-    job = finished(manager.submit(ask(model_path=str(path))))
-    assert "cut short" in job.error
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits a child's memory as Linux does")
-def test_memory_that_runs_out_while_loading_gets_a_sentence(
-    ask: Ask, tmp_path: Path, manager: RunManager, binding: str
-) -> None:
-    import resource
-
-    path = write_tiny_gguf(tmp_path / "long.gguf", context_tokens=2**23)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    # The cache wants 4 GiB more than nothing; a child inherits the limit.
-    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 3 * 1024**3, hard))
-    try:
-        settings = replace(SETTINGS, context_tokens=2**23, kv_type="f32")
-        job = finished(manager.submit(ask(binding=binding, model_path=str(path), settings=settings)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    assert job.state == "failed"
-    assert "Memory ran out while long.gguf was loading" in job.error
 
 
 def test_a_context_above_what_the_model_was_made_for_is_refused(ask: Ask, manager: RunManager) -> None:

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from recommender.errors import BadInputError, RunError, RuntimeMissingError, UnknownNameError
-from recommender.runner import Job, RunManager, RunRequest, protocol
+from recommender.runner import RunManager, RunRequest, protocol
 from recommender.runner.ollama_runner import find_server, installed_models
-from tests.runner.conftest import PATIENCE_S, SETTINGS
+from tests.runner.conftest import PATIENCE_S, SETTINGS, finished, until
 from tests.runner.ollama_server import MODEL, OllamaStandIn
 
 REQUEST = RunRequest(
@@ -29,11 +28,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaStandIn]:
     made.hold.set()
     made.shutdown()
     made.server_close()
-
-
-def finished(job: Job) -> Job:
-    assert job.wait(PATIENCE_S)
-    return job
 
 
 def timed(server: OllamaStandIn) -> list[dict[str, Any]]:
@@ -128,17 +122,10 @@ def test_stop_in_mid_answer_closes_the_connection(server: OllamaStandIn, manager
 
     server.lines = endless
     job = manager.submit(replace(REQUEST, repeats=0, prompt="Hi"))
-    wait_for(lambda: job.text)
+    until(lambda: job.text)
     job.cancel()
     assert finished(job).state == "cancelled"
     assert server.gone.wait(PATIENCE_S)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_model_that_is_not_there_says_how_to_pull_it(server: OllamaStandIn, manager: RunManager) -> None:
