@@ -638,6 +638,20 @@ CREATE TABLE tasks (
     CHECK (answer_good_s < answer_bad_s)
 );
 
+-- Situations of the field guide, with its choice beside a device and a need that state them.
+CREATE TABLE scenarios (
+    id VARCHAR PRIMARY KEY,
+    title VARCHAR NOT NULL,
+    lesson_choice_model VARCHAR,
+    lesson_choice_quantization VARCHAR,
+    lesson_choice_runtime VARCHAR REFERENCES runtimes (id),
+    device_id VARCHAR REFERENCES devices (id),
+    ram_gib DOUBLE CHECK (ram_gib > 0),
+    need_json VARCHAR NOT NULL, -- an object with fields of recommender.types.Need
+    why VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
+);
+
 CREATE TABLE priorities (
     priority VARCHAR PRIMARY KEY CHECK (priority IN ('quality', 'balanced', 'speed', 'smallest')),
     quality DOUBLE NOT NULL CHECK (quality BETWEEN 0 AND 1),

@@ -150,29 +150,29 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
     """
     path = path or paths.catalog_database()
     csv_dir = csv_dir or paths.catalog_dir()
-    opened = _attached(path)
-    if opened and _is_current(opened, csv_dir):
-        return Catalog(opened, path)
+    fallback = False
+    if opened := _attached(path):
+        if _is_current(opened, csv_dir):
+            return Catalog(opened, path)
+        fallback = _has_schema(opened, csv_dir)
+        opened.close()  # Windows does not replace a file that is open
     from recommender.catalog.build import build, build_in_memory  # it loads NumPy and every estimator
 
+    notes: tuple[str, ...] = ()
     try:
         build(csv_dir, path)
     except NotWritableError as error:
-        if opened:
-            opened.close()
         connection = connect()
         build_in_memory(connection, csv_dir)
         return Catalog(connection, None, (f"{error} Until then the catalog is kept in memory.",))
     except CatalogError as error:
-        if opened and _has_schema(opened, csv_dir):
-            return Catalog(opened, path, (f"The last good catalog is in use; the new one was refused: {error}",))
-        raise
-    if opened:
-        opened.close()
-    fresh = _attached(path)
-    if fresh is None:
+        if not fallback:
+            raise
+        notes = (f"The last good catalog is in use; the new one was refused: {error}",)
+    made = _attached(path)
+    if made is None:
         raise CatalogError(f"The catalog at {path} was built but cannot be read. Remove the file and start again.")
-    return Catalog(fresh, path)
+    return Catalog(made, path, notes)
 
 
 def _attached(path: Path) -> DuckDBPyConnection | None:
