@@ -25,6 +25,7 @@ class RuntimeRow:
     many_users: bool
     experimental: bool
     own_conversion: bool
+    try_here: bool
 
     @property
     def name(self) -> str:

@@ -16,6 +16,8 @@ from recommender.device.host import Host
 from recommender.device.match import essence, match_cpu
 from recommender.types import GIB, Device, Gpu
 
+THIS_MACHINE = "this-machine"  # the id that detection gives
+
 _SYSTEMS = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 _ARCHES = {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "arm64", "aarch64": "arm64"}
 _MACS = {"macbook": "laptop", "macmini": "desktop", "imac": "desktop", "macpro": "workstation"}
@@ -66,7 +68,7 @@ def detect(runtime_devices: bool = False, host: Host | None = None) -> Device:
     npu_name, npu_tops = ("", None) if _is_virtual(host) else _npu(processor)
 
     device = Device(
-        id="this-machine",
+        id=THIS_MACHINE,
         name=name,
         kind=kind,
         os=operating_system,

@@ -143,12 +143,17 @@ class CandidateCache:
 
 _SQL = """
 WITH task_weights AS (SELECT unnest($capabilities) AS capability, unnest($weights) AS weight),
+-- A hybrid model that thinks on this task has the abilities measured that way.
+mode AS (
+    SELECT model_id, CASE WHEN thinking = 'hybrid' AND $hybrid_thinks THEN '@thinking' ELSE '' END AS suffix FROM models
+),
 ability AS (
     SELECT a.model_id,
            sum(w.weight * a.score) AS score,
            sqrt(sum((w.weight * a.standard_error) ** 2)) AS standard_error,
            sum(a.evidence) AS evidence
-    FROM abilities a JOIN task_weights w USING (capability) GROUP BY a.model_id
+    FROM mode JOIN abilities a USING (model_id) JOIN task_weights w ON a.capability = w.capability || mode.suffix
+    GROUP BY a.model_id
 ),
 wanted AS (SELECT unnest($languages) AS language),
 spoken AS (
@@ -156,9 +161,9 @@ spoken AS (
            avg(coalesce(l.score, g.score)) AS score,
            avg(coalesce(l.standard_error, g.standard_error)) AS standard_error,
            sum(coalesce(l.evidence, 0)) AS evidence
-    FROM models m CROSS JOIN wanted
-    LEFT JOIN abilities l ON l.model_id = m.model_id AND l.capability = 'lang:' || wanted.language
-    LEFT JOIN abilities g ON g.model_id = m.model_id AND g.capability = 'multilingual'
+    FROM mode m CROSS JOIN wanted
+    LEFT JOIN abilities l ON l.model_id = m.model_id AND l.capability = 'lang:' || wanted.language || m.suffix
+    LEFT JOIN abilities g ON g.model_id = m.model_id AND g.capability = 'multilingual' || m.suffix
     GROUP BY m.model_id
 ),
 model AS (
@@ -176,9 +181,9 @@ model AS (
           ELSE m.role IN (SELECT unnest($roles)) END
 ),
 sized AS (
-    SELECT v.*, model.* EXCLUDE (model_id), model.quality - coalesce(q.points, 0) AS quality_left,
+    SELECT v.*, model.* EXCLUDE (model_id), greatest(model.quality - coalesce(q.points, 0), 0) AS quality_left,
            row_number() OVER (PARTITION BY v.format, round(4 * log2(greatest(v.tensor_bytes, 1)))
-                              ORDER BY model.quality - coalesce(q.points, 0) DESC, v.model_id) AS place
+                              ORDER BY quality_left DESC, v.model_id) AS place
     FROM variants v JOIN model USING (model_id)
     LEFT JOIN quant_losses q USING (model_id, quantization)
     WHERE (v.tensor_bytes IS NULL OR v.tensor_bytes <= $largest_bytes)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recommender.catalog.queries import candidates_per_runtime
 from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import memory_budget
+from recommender.device.detect import THIS_MACHINE
 from recommender.engine import scoring
 from recommender.engine.candidates import CandidateCache, Candidates, question
 from recommender.engine.check import check_need
@@ -25,7 +26,7 @@ from recommender.engine.runtime_rules import RuntimeOnDevice, first_broken
 from recommender.errors import UnknownNameError
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
-from recommender.runtimes import all_runtimes
+from recommender.runtimes import Runtime, all_runtimes
 from recommender.runtimes import runtime as get_runtime
 from recommender.types import Device, Floats, Need, Pick, Recommendation, SettingsColumns
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
 
 _cache = CandidateCache()
+_APP_SYSTEMS = ("linux", "windows", "macos")  # where this app itself runs
 
 # What llama.cpp itself uses when nothing is said (common/common.h: n_batch, n_ubatch).
 DEFAULT_BATCH_TOKENS = 2048
@@ -149,11 +151,18 @@ def _runtimes_on(device: Device, need: Need, catalog: Catalog) -> dict[str, Runt
             rows[runtime.id],
             runtime.device_reason(device, need.experimental),
             runtime.accelerators_for(device, need.experimental),
-            runtime.can_try_here(),
+            _can_try(runtime, rows[runtime.id].try_here, device),
         )
         for runtime in all_runtimes()
         if runtime.id in rows and (not need.runtimes or runtime.id in need.runtimes)
     }
+
+
+def _can_try(runtime: Runtime, built_in: bool, device: Device) -> bool:
+    """Whether this app can run it: here, what is installed; elsewhere, what it brings once it is installed there."""
+    if device.id == THIS_MACHINE:
+        return runtime.can_try_here()
+    return built_in and device.os in _APP_SYSTEMS
 
 
 def _left_out(broken: dict[str, str], catalog: Catalog) -> dict[str, int]:

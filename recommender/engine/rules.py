@@ -185,8 +185,8 @@ def memory_holds_it(case: Case, estimates: Estimates) -> Verdict:
     memory = estimates.memory
     in_ram = memory.total_bytes - memory.reclaimable_bytes - memory.gpu_bytes
     ram = np.full(len(in_ram), case.ram_bytes - case.need.memory_reserve_bytes)
-    if case.budget.unified and case.budget.gpu_bytes is not None:
-        # A GPU that shares the memory may hold only its share of it.
+    if case.budget.unified and case.budget.gpu_bytes:
+        # A GPU that shares the memory may hold only its share of it; 0 says that no share is known.
         on_gpu = _by_runtime(case, lambda runtime: runtime.accelerator in GPU_ACCELERATORS)
         ram = np.where(on_gpu, np.minimum(ram, case.budget.gpu_bytes - case.need.memory_reserve_bytes), ram)
     gpu = case.gpu_bytes

@@ -18,6 +18,8 @@ from recommender.types import Floats, Need, ScorePart, Task
 
 _PATIENCE = "answer_time_scale"
 PARTS = ("quality", "speed", "memory", "runtime")
+# A browser's way to the GPU is no accelerator to praise: what it reaches of the GPU's speed is not known.
+_PRAISED_GPUS = tuple(name for name in GPU_ACCELERATORS if name != "webgpu")
 # Memory of unknown size is scored as if it were this many times the floor (16 GiB).
 _UNKNOWN_MEMORY_FLOORS = 64
 
@@ -84,14 +86,13 @@ def _log_share(value: Floats, worst: float, best: float) -> Floats:
     """0 at ``worst`` or beyond, 100 at ``best`` or beyond, even in ratios between."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (np.log(worst) - np.log(np.maximum(value, 1e-12))) / (np.log(worst) - np.log(best))
-    # A managed service has no figure of its own: neither praised nor blamed for it.
-    return np.asarray(np.nan_to_num(np.clip(share, 0.0, 1.0), nan=0.5) * 100.0, dtype=np.float64)
+    return np.asarray(np.clip(share, 0.0, 1.0) * 100.0, dtype=np.float64)
 
 
 def best_accelerator(case: Case) -> str:
     """The fastest kind of accelerator that any runtime would use on this device."""
     used = {runtime.accelerator for runtime in case.runtimes.values() if not runtime.reason_against}
-    return next((name for name in (*GPU_ACCELERATORS, "npu") if name in used), "cpu")
+    return next((name for name in (*_PRAISED_GPUS, "npu") if name in used), "cpu")
 
 
 def score(case: Case, estimates: Estimates) -> Scores:
@@ -111,7 +112,7 @@ def score(case: Case, estimates: Estimates) -> Scores:
     best = best_accelerator(case)
     points = {}
     for name, runtime in case.runtimes.items():
-        accelerated = runtime.accelerator == best or (runtime.accelerator in GPU_ACCELERATORS and best != "cpu")
+        accelerated = runtime.accelerator == best or (runtime.accelerator in _PRAISED_GPUS and best != "cpu")
         points[name] = (
             numbers["runtime_accelerator"] * (accelerated or runtime.row.managed)
             + numbers["runtime_try_here"] * runtime.can_try_here
@@ -119,6 +120,12 @@ def score(case: Case, estimates: Estimates) -> Scores:
         )
     runtime_value = np.array([points[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64)[rows.kind]
 
+    # A managed service has no speed and no memory here: neither praised nor blamed for it. A speed that nobody knows
+    # is no reason to recommend anything.
+    managed = np.array([case.runtimes[runtime].row.managed for runtime, _, _ in rows.kinds], dtype=np.bool_)[rows.kind]
+    unknown = np.where(managed, 50.0, 0.0)
+    speed = np.where(np.isnan(speed), unknown, speed)
+    memory = np.where(np.isnan(memory), unknown, memory)
     values = {"quality": quality, "speed": speed, "memory": memory, "runtime": runtime_value}
     chosen = weights(case.need.priority)
     total = sum((chosen[name] * values[name] for name in PARTS), start=np.zeros(len(quality)))
@@ -144,7 +151,7 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
             f"error of {rows.quality_se[row]:.1f}; {rows.evidence[row]:.0f} benchmark scores behind it"
         ),
         "speed": (
-            "no speed of its own to compare"
+            ("no speed of its own to compare" if runtime.row.managed else "its speed here is not known, which scores 0")
             if np.isnan(answer_s)
             else f"an answer in {seconds(answer_s)}, {seconds(slow_s)} at the slow end of its range, judged "
             f"{numbers['caution_slow_share']:.0%} of the way; {seconds(good_s)} scores 100, "

@@ -172,7 +172,8 @@ def _split(
         layers = np.where(settings.gpu_layers < 0, total if unified else none, np.minimum(settings.gpu_layers, total))
         if not unified:
             layers = none
-        return _Split(layers, total, none, np.zeros(len(variants), dtype=np.bool_))
+        on_gpu = np.clip(np.maximum(layers - 1.0, 0.0) / variants.n_layer, 0.0, 1.0)
+        return _Split(layers, total, on_gpu, np.zeros(len(variants), dtype=np.bool_))
     head = variants.output_bytes
     block = (weights - variants.input_embedding_bytes - _own_head(variants) + kv) / variants.n_layer
     room = budget - compute - head - _gpu_context(variants)
