@@ -46,10 +46,11 @@ def tokenizer_bytes(kind: str, n_vocab: int) -> int:
     nearest in size lends its bytes per token.
     """
     rows = _tokenizers()
-    for row in rows:
-        if kind == row["tokenizer"] or (kind == row["kind"] and n_vocab == int(row["vocab_size"])):
+    named = [row for row in rows if kind == row["tokenizer"]]
+    same = named or [row for row in rows if row["kind"] == kind]
+    for row in same:
+        if named or n_vocab == int(row["vocab_size"]):
             return _bytes_of(row) + _padding(row, n_vocab)
-    same = [row for row in rows if row["kind"] == kind]
     nearest = min(same, key=lambda row: abs(int(row["vocab_size"]) - n_vocab))
     return round(_bytes_of(nearest) * n_vocab / int(nearest["vocab_size"]))
 
@@ -61,7 +62,8 @@ def metadata_bytes() -> int:
 
 
 def _bytes_of(row: dict[str, str]) -> int:
-    return sum(int(row[key] or 0) for key in ("tokens_bytes", "scores_bytes", "types_bytes", "merges_bytes"))
+    parts = ("tokens_bytes", "scores_bytes", "types_bytes", "merges_bytes")
+    return int(row["other_bytes"]) if row["other_bytes"] else sum(int(row[key] or 0) for key in parts)
 
 
 def _padding(row: dict[str, str], n_vocab: int) -> int:

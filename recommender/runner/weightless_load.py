@@ -26,6 +26,7 @@ TIME_LIMIT_S = 600.0
 LOG_WITH_BUFFERS = 4  # the lowest verbosity at which the log names its buffers
 _LINE = re.compile(r"(\S+)\s+(model|KV|RS|compute|output) buffer size =\s*([\d.]+) MiB")
 _DONE = "weightless-load: done"
+_LOADED: list[object] = []
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _load_with_server(path: str, settings: Settings) -> str:
     params.fit_params = params.warmup = params.load_mtp = params.ui = False
     params.cache_ram_mib = params.n_ctx_checkpoints = 0
     params.verbosity = LOG_WITH_BUFFERS
-    xllamacpp.Server(params)
+    _LOADED.append(xllamacpp.Server(params))  # taking it down would wait for its threads
     return f"llama.cpp {xllamacpp.BUILD_INFO['commit']}, xllamacpp {importlib.metadata.version('xllamacpp')}"
 
 
@@ -108,7 +109,7 @@ def _load_with_llama_class(path: str, settings: Settings) -> str:
     import llama_cpp
 
     kv_type = getattr(llama_cpp, f"GGML_TYPE_{settings.kv_type.upper()}")
-    llama_cpp.Llama(
+    model = llama_cpp.Llama(
         path,
         n_ctx=settings.context_tokens,
         n_batch=settings.batch_tokens,
@@ -120,6 +121,7 @@ def _load_with_llama_class(path: str, settings: Settings) -> str:
         type_v=kv_type,
         verbose=True,
     )
+    _LOADED.append(model)
     return f"llama-cpp-python {llama_cpp.__version__}"
 
 
