@@ -115,6 +115,7 @@ _ESTIMATE_FLAGS: tuple[tuple[str, Any, str], ...] = (
     ("--devices", int, "GPUs of the same kind (1)"),
     ("--prompt-tokens", int, "tokens of the prompt (512)"),
     ("--gen-tokens", int, "tokens generated (128)"),
+    ("--binding", str, "how llama.cpp is called: xllamacpp, or llama-cpp-python for its Llama class (xllamacpp)"),
     ("--model-bytes", float, "size of the model's file, when the catalog's is not the one meant"),
 )
 
@@ -179,7 +180,6 @@ def _recommend(arguments: argparse.Namespace) -> None:
             _need(arguments),
             catalog,
             calibration=_calibration(device),
-            binding=_binding(),
             top=arguments.top,
         )
     _print(arguments, recommendation_json(answer), recommendation_text(answer))
@@ -239,12 +239,12 @@ def _estimate(arguments: argparse.Namespace) -> int:
         if arguments.rows is None:
             if not arguments.model or not arguments.quant:
                 raise BadInputError("Say which model and quantization: --model and --quant, or --rows FILE.csv.")
-            answer = estimate_one(request_from(values_of(arguments), device), catalog, _binding(), calibration)
+            answer = estimate_one(request_from(values_of(arguments), device), catalog, calibration)
             _print(arguments, answer_json(answer), answer_text(answer))
             return 0
         requests = requests_from_csv(arguments.rows, device, _device_by_name)
         good = [request for request in requests if not isinstance(request, RecommenderError)]
-        answered = iter(estimate_rows(good, catalog, _binding(), calibration))
+        answered = iter(estimate_rows(good, catalog, calibration))
         rows = [request if isinstance(request, RecommenderError) else next(answered) for request in requests]
     values = [{"error": str(row)} if isinstance(row, RecommenderError) else answer_json(row) for row in rows]
     texts = [f"error: {row}" if isinstance(row, RecommenderError) else answer_text(row) for row in rows]
@@ -396,13 +396,6 @@ def _with(device: Device, **changes: float | None) -> Device:
 
     given = {name: value for name, value in changes.items() if value is not None}
     return with_overrides(device, **given) if given else device
-
-
-def _binding() -> str:
-    from recommender.runner.bindings import available_bindings
-
-    found = available_bindings()
-    return found[0].id if found else "xllamacpp"
 
 
 def _calibration(device: Device) -> Any:

@@ -40,7 +40,7 @@ def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any,
         source = (
             _file(arguments.file, catalog) if arguments.file else _listed(arguments.model, arguments.quant, catalog)
         )
-        forecast = _forecast(source, arguments, device, catalog, binding.id)
+        forecast = _forecast(source, arguments, device, catalog)
     settings = forecast.settings if forecast else _settings(arguments, device)
     request = run_request(
         found_on_hub(source),
@@ -75,9 +75,7 @@ def _listed(model: str, quantization: str | None, catalog: Catalog) -> Source:
     return Source(model_id, quantization or "", "", repo=row["repo"], file=row["file"])
 
 
-def _forecast(
-    source: Source, arguments: argparse.Namespace, device: Device, catalog: Catalog, binding: str
-) -> EstimateAnswer | None:
+def _forecast(source: Source, arguments: argparse.Namespace, device: Device, catalog: Catalog) -> EstimateAnswer | None:
     """What the run should show; ``None`` when the catalog does not know the model."""
     request = EstimateRequest(
         source.model_id,
@@ -90,7 +88,7 @@ def _forecast(
         gen_tokens=arguments.gen_tokens,
     )
     try:
-        return estimate_one(request, catalog, binding, calibration_for(device))
+        return estimate_one(request, catalog, calibration_for(device))
     except RecommenderError as error:
         print(f"recommender: no prediction: {error}", file=sys.stderr)
         return None

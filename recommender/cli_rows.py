@@ -25,7 +25,7 @@ _WHOLE = {
     "prompt_tokens": "prompt_tokens",
     "gen_tokens": "gen_tokens",
 }
-_TEXT = {"model": "model", "quant": "quantization", "runtime": "runtime", "kv_type": "kv_type"}
+_TEXT = {"model": "model", "quant": "quantization", "runtime": "runtime", "kv_type": "kv_type", "binding": "binding"}
 _OTHER = ("flash_attn", "model_bytes", "device")
 _SWITCH = {"on": True, "1": True, "true": True, "yes": True, "off": False, "0": False, "false": False, "no": False}
 

@@ -198,20 +198,13 @@ def evaluate_memory(rows: Sequence[Row], catalog: Catalog, resolver: Resolver) -
     forks among them, so for sanity only).
     """
     skipped: dict[str, int] = {}
-    loads, requests = [], []
+    loads = []
     for row in rows:
         try:
-            load = _grid_load(row) if "mapped_bytes" in row else _published_load(row, resolver)
+            loads.append(_grid_load(row) if "mapped_bytes" in row else _published_load(row, resolver))
         except ValueError as error:
             skipped[str(error)] = skipped.get(str(error), 0) + 1
-            continue
-        loads.append(load)
-        requests.append(load.request)
-    answers: list[EstimateAnswer | RecommenderError] = [BadInputError("not asked")] * len(loads)
-    for binding in {load.binding for load in loads}:
-        chosen = [index for index, load in enumerate(loads) if load.binding == binding]
-        for index, answer in zip(chosen, estimate_rows([requests[i] for i in chosen], catalog, binding), strict=True):
-            answers[index] = answer
+    answers = estimate_rows([load.request for load in loads], catalog)
     pairs = []
     for load, answer in zip(loads, answers, strict=True):
         if isinstance(answer, RecommenderError):
@@ -227,7 +220,6 @@ class _Load:
     """One logged load: the request that predicts it and the logged bytes by part."""
 
     request: EstimateRequest
-    binding: str
     label: str
     truth: Mapping[str, float]
 
@@ -246,13 +238,14 @@ def _grid_load(row: Row) -> _Load:
         parallel=parallel,
         flash_attn=row["flash_attn"] == "yes",
         gpu_layers=0,
+        binding=row["binding"],
     )
     number = {name: float(row[name]) for name in row if name.endswith("_bytes")}
     weights = number["mapped_bytes"] + number["repack_bytes"]
     kv, compute = number["kv_bytes"] + number["state_bytes"], number["compute_bytes"] + number["output_bytes"]
     truth = {"weights": weights, "kv_cache": kv, "compute": compute, "total": weights + kv + compute}
     label = f"{row['model_id']} {row['quantization']} {row['binding']} {row['context_tokens']} {row['kv_type']}"
-    return _Load(request, row["binding"], label, truth)
+    return _Load(request, label, truth)
 
 
 def _published_load(row: Row, resolver: Resolver) -> _Load:
@@ -271,7 +264,7 @@ def _published_load(row: Row, resolver: Resolver) -> _Load:
     request = EstimateRequest(
         match.model_id, quantization, _LOAD_DEVICE, context_tokens=int(row["n_ctx"]), kv_type=kinds.pop(), gpu_layers=0
     )
-    return _Load(request, "xllamacpp", f"{row['model']} {row['quant']} {row['n_ctx']}", truth)
+    return _Load(request, f"{row['model']} {row['quant']} {row['n_ctx']}", truth)
 
 
 # The machine of the grid: an x86-64 CPU without a GPU and with room for every load.
@@ -288,7 +281,7 @@ def _memory_tables(pairs: Sequence[tuple[_Load, EstimateAnswer]], skipped: Mappi
             continue
         truth = np.array([load.truth[part] for load, _ in judged])
         error = np.array([value for _, value in judged]) / truth - 1.0
-        bindings = np.array([load.binding for load, _ in judged], dtype=object)
+        bindings = np.array([load.request.binding for load, _ in judged], dtype=object)
         off = np.abs(error) * truth
         furthest = [index for index in np.argsort(-np.abs(error)) if abs(error[index]) > _ANOMALY][:20]
         tables[part] = replace(

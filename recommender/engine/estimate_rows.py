@@ -14,6 +14,7 @@ from recommender.engine.picks import figure, gpu_layers_of, memory_of
 from recommender.errors import BadInputError, RecommenderError, nearest
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
+from recommender.estimate.memory import BINDINGS
 from recommender.types import Device, Estimate, Floats, Settings, SettingsColumns, Texts, VariantColumns
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class EstimateRequest:
     devices: int = 1  # GPUs of the same kind
     prompt_tokens: int = 512
     gen_tokens: int = 128
+    binding: str = "xllamacpp"  # how llama.cpp is called; "llama-cpp-python" means its ``Llama`` class
     model_bytes: float | None = None  # the file's size, when it is known better than the catalog knows it
 
 
@@ -61,7 +63,6 @@ class EstimateAnswer:
 def estimate_rows(
     requests: Sequence[EstimateRequest],
     catalog: Catalog,
-    binding: str = "xllamacpp",
     calibration: Calibration | None = None,
 ) -> list[EstimateAnswer | RecommenderError]:
     """Estimate each request; one that cannot be estimated yields its error, the others go on.
@@ -69,7 +70,7 @@ def estimate_rows(
     Requests for the same device are estimated together.
     """
     answers: list[EstimateAnswer | RecommenderError | None] = [None] * len(requests)
-    by_device: dict[int, list[int]] = {}
+    groups: dict[tuple[int, int, str], list[int]] = {}
     found: dict[int, dict[str, object]] = {}
     for index, request in enumerate(requests):
         try:
@@ -78,25 +79,23 @@ def estimate_rows(
         except RecommenderError as error:
             answers[index] = error
         else:
-            by_device.setdefault(id(request.device) * 1000 + request.devices, []).append(index)
-    for indices in by_device.values():
+            groups.setdefault((id(request.device), request.devices, request.binding), []).append(index)
+    for indices in groups.values():
         group = [requests[index] for index in indices]
         for index, answer in zip(
-            indices, _estimate_group(group, [found[i] for i in indices], binding, calibration), strict=True
+            indices, _estimate_group(group, [found[i] for i in indices], calibration), strict=True
         ):
             answers[index] = answer
     return [answer for answer in answers if answer is not None]
 
 
-def estimate_one(
-    request: EstimateRequest, catalog: Catalog, binding: str = "xllamacpp", calibration: Calibration | None = None
-) -> EstimateAnswer:
+def estimate_one(request: EstimateRequest, catalog: Catalog, calibration: Calibration | None = None) -> EstimateAnswer:
     """Like ``estimate_rows`` for one request.
 
     Raises:
         RecommenderError: the name is unknown or a setting makes no sense.
     """
-    answer = estimate_rows([request], catalog, binding, calibration)[0]
+    answer = estimate_rows([request], catalog, calibration)[0]
     if isinstance(answer, RecommenderError):
         raise answer
     return answer
@@ -119,6 +118,8 @@ def _check(request: EstimateRequest) -> None:
         value = getattr(request, name)
         if value is not None and not value >= least:
             raise BadInputError(f"{name.replace('_', ' ').capitalize()} must be at least {least}, not {value:g}.")
+    if request.binding not in BINDINGS:
+        raise BadInputError(f"There is no binding {request.binding!r} of llama.cpp. Choose {' or '.join(BINDINGS)}.")
     if request.kv_type not in KV_TYPES:
         raise BadInputError(f"There is no KV cache type {request.kv_type!r}. Choose one of {', '.join(KV_TYPES)}.")
     depth = request.depth_tokens or 0
@@ -161,7 +162,6 @@ def _row(request: EstimateRequest, catalog: Catalog) -> dict[str, object]:
 def _estimate_group(
     group: Sequence[EstimateRequest],
     rows: Sequence[dict[str, object]],
-    binding: str,
     calibration: Calibration | None,
 ) -> list[EstimateAnswer]:
     first = group[0]
@@ -210,7 +210,7 @@ def _estimate_group(
         prompt,
         gen,
         depth_tokens=depth,
-        binding=binding,
+        binding=first.binding,
         calibration=calibration,
     )
     answers = []

@@ -46,7 +46,6 @@ def recommend(
     need: Need,
     catalog: Catalog,
     calibration: Calibration | None = None,
-    binding: str = "xllamacpp",
     top: int | None = None,
 ) -> Recommendation:
     """Rank what fits the device and the need.
@@ -56,7 +55,6 @@ def recommend(
         need: task, limits and priority.
         catalog: an open catalog.
         calibration: what was measured on this hardware, if anything.
-        binding: the binding of llama.cpp that would run it here.
         top: how many picks to return; ``None`` returns all.
 
     Raises:
@@ -102,7 +100,6 @@ def recommend(
         case.gpu_bytes,
         prompt,
         gen,
-        binding=binding,
         calibration=calibration,
     )
     verdicts = [_at(verdict, rows) for verdict in first] + [rule(case, estimates) for rule in ESTIMATE_RULES]

@@ -6,7 +6,7 @@ import streamlit as st
 
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.store import Catalog, open_catalog
-from recommender.device import device_key, this_machine
+from recommender.device import device_key, presets, this_machine
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration, calibration
 from recommender.runner.bindings import Binding, available_bindings
@@ -20,6 +20,17 @@ _DEVICE_SECONDS = 60
 @st.cache_resource(show_spinner="Building the catalog …")
 def catalog() -> Catalog:
     return open_catalog()
+
+
+@st.cache_resource(show_spinner=False)
+def preset_names() -> dict[str, str]:
+    """Preset id → its name, in the list's order."""
+    return {one.id: one.name for one in presets()}
+
+
+@st.cache_resource(show_spinner=False)
+def runtime_ids() -> tuple[str, ...]:
+    return tuple(row.id for row in runtimes(catalog()))
 
 
 @st.cache_resource(show_spinner=False)
@@ -77,9 +88,3 @@ def calibration_of(device: Device) -> Calibration | None:
 @st.cache_resource(show_spinner=False)
 def bindings() -> tuple[Binding, ...]:
     return available_bindings()
-
-
-def binding_id() -> str:
-    """The binding whose memory is predicted: the one that would run here."""
-    found = bindings()
-    return found[0].id if found else "xllamacpp"

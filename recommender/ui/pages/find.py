@@ -8,92 +8,106 @@ from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.types import Pick, Recommendation
-from recommender.ui import cards
-from recommender.ui.charts import quality_speed, speed_ranges
+from recommender.ui import cards, empty, tables
+from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
+from recommender.ui.limits import BOUND
 from recommender.ui.navigation import page
-from recommender.ui.resources import binding_id, calibration_of, catalog
+from recommender.ui.resources import calibration_of, catalog
+from recommender.ui.words import plain
+
+_ALL, _CHART, _MISSED, _METHOD = "All that fit", "Quality against speed", "Just missed", "How it was decided"
 
 
 def _try(pick: Pick) -> None:
     """Remember what to try; the page switches after the callback, where Streamlit allows it."""
-    st.session_state["go_try"] = {
-        "model": pick.model_id,
-        "quant": pick.quantization or "",
-        "task": st.session_state.task,
-    }
+    st.session_state["go_try"] = pick
+
+
+def _all(answer: Recommendation, here: bool) -> None:
+    each = "Every quantization" if answer.need.all_quantizations else "Each with its best quantization and runtime"
+    st.caption(
+        f"{count(len(answer.picks))} of {count(answer.considered)} combinations. {each} for this question, best score "
+        "first. Tick a row for its figures and command."
+    )
+    ids = [(pick.model_id, pick.quantization, pick.runtime) for pick in answer.picks]
+    # A selection is a row's number: another answer must not inherit it, so its key is made of what the rows are.
+    chosen = st.dataframe(
+        tables.picks_table(answer),
+        hide_index=True,
+        key=f"picks_{hash(tuple(ids))}",
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config=tables.picks_columns(),
+        alt="Every model that fits, with its figures",
+    )
+    for row in chosen["selection"]["rows"]:
+        cards.picked_card(answer, answer.picks[row], here, _try)
+
+
+def _decided(answer: Recommendation) -> None:
+    for reason in answer.picks[0].reasons if answer.picks else ():
+        st.markdown(f"- {plain(reason)}")
+    st.caption(
+        f"{count(answer.considered)} combinations of model, quantization and runtime were looked at; catalog of "
+        f"{answer.catalog_date}. Kept out, each at the first limit that said no:"
+    )
+    st.table(tables.rejected_table(answer), hide_index=True, width="content")
+    for note in answer.notes:
+        st.caption(plain(note))
 
 
 def _rest(answer: Recommendation, here: bool) -> None:
+    """One click deeper. Only the open tab is made."""
+    every, chart, missed, method = st.tabs([_ALL, _CHART, _MISSED, _METHOD], key="show", **BOUND)
+    if every.open:
+        with every:
+            _all(answer, here)
+    if chart.open:
+        with chart:
+            st.caption("Higher is better, further right is faster; a larger mark takes more memory.")
+            st.plotly_chart(
+                quality_speed(answer),
+                key="scatter",
+                config={"displayModeBar": False},
+                alt=f"Scatter of {len(answer.picks)} models by decode speed and quality, with the Pareto front",
+            )
+    if missed.open:
+        with missed:
+            if answer.near_misses:
+                st.caption("Each was kept out by one limit alone.")
+                st.table(tables.near_miss_table(answer.near_misses), hide_index=True)
+            else:
+                st.caption("Nothing was kept out by one limit alone.")
+    if method.open:
+        with method:
+            _decided(answer)
+
+
+if (going := st.session_state.pop("go_try", None)) is not None:
+    st.session_state["start"] = going.model_id, going.quantization
+    st.switch_page(page("try_it"), query_params={"model": going.model_id, "quant": going.quantization or ""})
+
+try:
+    for note in catalog().notes:
+        st.info(plain(note))
+    asked = device_input()
+    need = need_input()
+    if asked is None:
+        st.stop()
+    answer = recommend(asked.device, need, catalog(), calibration=calibration_of(asked.device))
+except RecommenderError as error:
+    st.error(plain(str(error)), icon=":material/error:")
+    st.stop()
+
+if answer.picks:
+    cards.answer_card(answer, asked.here, _try)
     if answer.alternatives:
         for place, (column, (trade, pick)) in enumerate(
             zip(st.columns(len(answer.alternatives)), answer.alternatives, strict=True)
         ):
             with column:
-                cards.alternative_card(trade, pick, place, _try, fits=here and pick in answer.picks)
-    st.subheader(f"All {count(len(answer.picks))} models that fit", anchor=False)
-    st.caption("Each with its best quantization and runtime for this question, best score first.")
-    st.dataframe(
-        cards.picks_table(answer),
-        hide_index=True,
-        key=f"picks_{hash(tuple((pick.model_id, pick.quantization, pick.runtime) for pick in answer.picks))}",
-        column_config={
-            "Score": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f"),
-            "Model": st.column_config.TextColumn(pinned=True),
-        },
-        alt="Every model that fits, with its figures",
-    )
-    left, right = st.columns([3, 2])
-    with left:
-        st.subheader("Quality against speed on this device", anchor=False)
-        st.plotly_chart(
-            quality_speed(answer),
-            key="scatter",
-            config={"displayModeBar": False},
-            alt=f"Scatter of {len(answer.picks)} models by decode speed and quality, with the Pareto front",
-        )
-    with right:
-        st.subheader("How sure the speeds are", anchor=False)
-        st.plotly_chart(
-            speed_ranges(answer.picks[:12]),
-            key="ranges",
-            config={"displayModeBar": False},
-            alt="Predicted decode speed of the first twelve picks, each with its range",
-        )
-    if answer.near_misses:
-        st.subheader("What just missed", anchor=False)
-        st.table(cards.near_miss_rows(answer.near_misses), hide_index=True)
-
-
-if going := st.session_state.pop("go_try", None):
-    st.switch_page(page("try_it"), query_params=going)
-
-try:
-    for note in catalog().notes:
-        st.info(note)
-    asked = device_input()
-    need = need_input()
-    if asked is None:
-        st.stop()
-    answer = recommend(asked.device, need, catalog(), calibration=calibration_of(asked.device), binding=binding_id())
-except RecommenderError as error:
-    st.error(str(error), icon=":material/error:")
-    st.stop()
-
-if answer.picks:
-    cards.answer_card(answer, _try)
+                cards.alternative_card(trade, pick, place, _try, asked.here, fits=pick in answer.picks)
     _rest(answer, asked.here)
 else:
-    cards.nothing_fits(answer)
-
-with st.expander("What was looked at", icon=":material/rule:"):
-    st.markdown(
-        f"{count(answer.considered)} combinations of model, quantization and runtime; "
-        f"catalog of {answer.catalog_date}. Kept out, each at the first limit that said no:"
-    )
-    ordered = sorted(answer.rejected.items(), key=lambda item: -item[1])
-    st.table(
-        {"Limit": [rule for rule, _ in ordered], "Kept out": [count(number) for _, number in ordered]}, hide_index=True
-    )
-    for note in answer.notes:
-        st.caption(note)
+    empty.nothing_fits(answer)

@@ -13,9 +13,10 @@ from recommender.runner.hub import cached
 from recommender.trial import Source, found_on_hub, run_request
 from recommender.types import Device, Settings
 from recommender.ui import run_view
-from recommender.ui.charts import figure_words
-from recommender.ui.inputs import BOUND, plain
-from recommender.ui.resources import binding_id, bindings, calibration_of, catalog, runs, this_device
+from recommender.ui.cards import told
+from recommender.ui.limits import BOUND
+from recommender.ui.words import plain
+from recommender.ui.resources import bindings, calibration_of, catalog, runs, this_device
 
 _HUB, _LOCAL = "A model of the catalog", "A GGUF file on this computer"
 _RUNTIME = "llama.cpp"
@@ -68,7 +69,7 @@ def _predict(source: Source, device: Device, context_tokens: int) -> EstimateAns
     """What the run should show; ``None``, with the reason on the page, when it cannot be predicted."""
     request = EstimateRequest(source.model_id, source.quantization, device, context_tokens=context_tokens)
     try:
-        return estimate_one(request, catalog(), binding_id(), calibration_of(device))
+        return estimate_one(request, catalog(), calibration_of(device))
     except RecommenderError as error:
         st.caption(f"No prediction: {plain(str(error))}")
         return None
