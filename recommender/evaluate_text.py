@@ -19,12 +19,13 @@ def evaluation_text(found: Evaluation) -> str:
     for name, table in found.memory.items():
         lines += _rows(f"Memory: {name.replace('_', ' ')}", table)
     speed = found.speed
-    for name, table in (("Decode, devices left out", speed.decode), ("Prefill, devices left out", speed.prefill)):
-        if table:
-            lines += _rows(name, table)
-            lines.append(f"| {name}: by device | {table.devices} | {_percent(table.device_balanced_median)} | | | | |")
-    for name, table in speed.fitted.items():
-        lines += _rows(f"{name.capitalize()}, rows it was fitted on", table)
+    for name, left_out in (("Decode, devices left out", speed.decode), ("Prefill, devices left out", speed.prefill)):
+        if left_out:
+            lines += _rows(name, left_out)
+            balanced = _percent(left_out.device_balanced_median)
+            lines.append(f"| {name}: by device | {left_out.devices} | {balanced} | | | | |")
+    for name, fitted in speed.fitted.items():
+        lines += _rows(f"{name.capitalize()}, rows it was fitted on", fitted)
     for name, floor in speed.noise_floor.items():
         lines.append(
             f"| Noise of the measured {name} rows themselves | {floor.rows} | {_percent(floor.median_abs_error)} "
