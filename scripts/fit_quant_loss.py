@@ -1,6 +1,6 @@
 """Fit ``catalog/quant_loss.csv`` from the published figures in ``catalog/quant_loss_evidence.csv``.
 
-Run from the repository: ``python scripts/fit_quant_loss.py``. It prints the rows with their residuals.
+Run from the repository: ``python scripts/fit_quant_loss.py [--out FILE]``. It prints the rows with their residuals.
 
 Unknowns: the damage of each type, the exponent of size, how damage becomes lost score, how the logarithm of a
 perplexity ratio becomes damage, and how much each model departs from its size. All are fitted together by damped
@@ -15,6 +15,7 @@ A type with little or no evidence is held to a line in bits per weight (log dama
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 from collections.abc import Callable
@@ -67,7 +68,7 @@ def least_squares(residuals: Callable[[Floats], Floats], start: Floats, rounds: 
     return x, np.asarray(np.linalg.inv(gram), dtype=np.float64)
 
 
-def main() -> None:
+def main(out: Path) -> None:
     types, rows = read(TYPES), read(EVIDENCE)
     fitted = [row for row in types if not row["same_as"] and float(row["bits_per_weight"]) < 16]
     names = [row["quantization"] for row in fitted]
@@ -132,7 +133,7 @@ def main() -> None:
         "size_exponent": (shared[0], error[n_type + n_model]),
         "reach": (reach, float("nan")),
     }
-    with OUT.open("w", encoding="utf-8", newline="") as file:
+    with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["kind", "name", "bits_per_weight", "value", "log_standard_error", "rows", "basis"])
         for name, (number, se) in coefficients.items():
@@ -193,4 +194,6 @@ def report(rows, share, expected, is_score, log_damage, value, ratio, kept_kld, 
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description="Fit the points lost by quantization.")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the fitted table goes")
+    main(parser.parse_args().out)

@@ -72,18 +72,18 @@ def expit(z: Floats) -> Floats:
 class Settings:
     """Priors of the fit. Each is weak: with the rows of the catalog the data outweigh them."""
 
-    rounds: int = 12
+    rounds: int = 18
     slope_sd: float = 0.35  # of a benchmark's slope around 1; this fixes the scale of abilities
     stray_sd: float = 0.2  # of what a benchmark measures besides its own capabilities
     level_sd: float = 1.5  # of a benchmark's location around 0
     protocol_sd: float = 0.25  # of an evaluator's shift on one benchmark
     broad_share: float = 0.2  # of the models that must be measured on a capability before others may stray onto it
     weight_sd: float = 1.0  # of a prior regression weight
-    noise_start: float = 0.15
+    noise_start: float = 0.25
     noise_rows: float = 4.0  # prior rows behind noise_start
     extreme: float = 0.008  # variance of a score's own uncertainty, over share × (1 − share)
     covariance_rows: float = 20.0  # prior rows behind each level's starting covariance
-    start_variance: tuple[float, ...] = (0.05, 0.15, 0.10, 0.10)
+    start_variance: tuple[float, ...] = (0.05, 0.15, 0.15, 0.20)
     start_correlation: float = 0.6
     outlier_degrees: float = 8.0  # Student t degrees of freedom of the noise
 
