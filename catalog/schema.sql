@@ -558,6 +558,43 @@ CREATE TABLE speed_spreads (
     PRIMARY KEY (phase, side)
 );
 
+-- What the fitted formulas predicted for measurements that were held out of their fit, tokens per second.
+CREATE TABLE speed_held_out (
+    phase VARCHAR NOT NULL CHECK (phase IN ('decode', 'prefill')),
+    row_id INTEGER NOT NULL REFERENCES measurements (row_id),
+    device VARCHAR NOT NULL,
+    measured DOUBLE NOT NULL CHECK (measured > 0),
+    predicted DOUBLE NOT NULL CHECK (predicted > 0),
+    low DOUBLE NOT NULL CHECK (low > 0),
+    high DOUBLE NOT NULL,
+    PRIMARY KEY (phase, row_id),
+    CHECK (low <= high)
+);
+
+-- Memory by part as llama.cpp printed it while loading files of known shape, to test the memory estimate.
+CREATE TABLE load_log_grid (
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    architecture VARCHAR NOT NULL,
+    quantization VARCHAR NOT NULL,
+    binding VARCHAR NOT NULL CHECK (binding IN ('xllamacpp', 'llama-cpp-python')),
+    context_tokens INTEGER NOT NULL CHECK (context_tokens > 0),
+    kv_type VARCHAR NOT NULL,
+    batch_tokens INTEGER NOT NULL CHECK (batch_tokens > 0),
+    ubatch_tokens INTEGER NOT NULL CHECK (ubatch_tokens > 0),
+    parallel INTEGER NOT NULL CHECK (parallel > 0),
+    flash_attn BOOLEAN NOT NULL,
+    mapped_bytes BIGINT NOT NULL CHECK (mapped_bytes >= 0),
+    repack_bytes BIGINT NOT NULL CHECK (repack_bytes >= 0),
+    kv_bytes BIGINT NOT NULL CHECK (kv_bytes >= 0),
+    state_bytes BIGINT NOT NULL CHECK (state_bytes >= 0),
+    compute_bytes BIGINT NOT NULL CHECK (compute_bytes >= 0),
+    output_bytes BIGINT NOT NULL CHECK (output_bytes >= 0),
+    file_bytes BIGINT NOT NULL CHECK (file_bytes > 0),
+    cpu VARCHAR NOT NULL,
+    build VARCHAR,
+    measured_at VARCHAR NOT NULL
+);
+
 -- How a model's numbers grow with its parameters: log(quantity) = log_intercept + slope * log(parameters).
 CREATE TABLE size_laws (
     quantity VARCHAR PRIMARY KEY,

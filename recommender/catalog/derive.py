@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from recommender.catalog.published import (
     usual_quantizations,
 )
 from recommender.catalog.rows import CsvTable
-from recommender.errors import BadInputError, UnknownNameError
+from recommender.errors import BadInputError
 from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
 from recommender.estimate.quality import fit_abilities
 from recommender.estimate.quant_loss import loss_points
@@ -89,6 +88,7 @@ def _variants(
     for listed in loaded["runtime_models"].records():
         own_catalogs[listed["model_id"]].append(listed)
     convertible = _convertible(loaded)
+    # A quantization whose loss of quality is not known cannot be judged: it is left out.
     bits = {
         row["name"]: float(row["bits_per_weight"]) for row in loaded["quant_loss"].records() if row["kind"] == "type"
     }
@@ -99,7 +99,7 @@ def _variants(
         has = listed_types.get(model_id, set())
         for quantization in (*standard, *(name for name in special if name in has)):
             sizes = _gguf_sizes(model, arch, quantization)
-            if sizes is None or not _has_known_loss(quantization):
+            if sizes is None or quantization not in bits:
                 left_out.add(quantization)
                 continue
             row = {"model_id": model_id, "format": "gguf", "quantization": quantization, **sizes}
@@ -113,7 +113,7 @@ def _variants(
             rows.append(row)
         for offer in offers(model, own_catalogs[model_id], convertible):
             other = _other_sizes(model, arch, offer, bits)
-            if other is None or not _has_known_loss(offer.quantization):
+            if other is None or (offer.quantization and offer.quantization not in bits):
                 left_out.add(offer.quantization)
                 continue
             row = {"model_id": model_id, "format": offer.format, "quantization": offer.quantization, **other}
@@ -138,15 +138,6 @@ def _far_from_published(rows: Sequence[Row]) -> list[str]:
 def _left_out(left_out: set[str]) -> list[str]:
     what = "Quantizations left out, because their size or their loss of quality is not known"
     return [f"{what}: {', '.join(sorted(left_out))}"] if left_out else []
-
-
-@cache
-def _has_known_loss(quantization: str) -> bool:
-    try:
-        loss_points(np.ones(1), np.array([quantization], dtype=object))
-    except UnknownNameError:
-        return False
-    return True
 
 
 def _file_types(loaded: Mapping[str, CsvTable]) -> tuple[list[str], list[str]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from recommender.catalog.facts import ModelRow, read_facts
 from recommender.catalog.store import Catalog
+from recommender.errors import UnknownNameError
+from recommender.estimate.names import Resolver
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,30 @@ def _runtimes(catalog: Catalog) -> tuple[RuntimeRow, ...]:
     columns = ", ".join(f"CAST({name} AS VARCHAR) IN ('yes', 'true', 'conditions')" for name in names)
     rows = catalog.cursor().execute(f"SELECT id, runtime, {columns} FROM runtimes ORDER BY rowid").fetchall()
     return tuple(RuntimeRow(*row) for row in rows)
+
+
+def find_model(catalog: Catalog, name: str) -> ModelRow:
+    """The model of this id or name, or the one that a name as it is found in the world means.
+
+    Raises:
+        UnknownNameError: no model has that name, or several could be meant; the message has the nearest ids.
+    """
+    try:
+        return catalog.model(name)
+    except UnknownNameError:
+        match = _resolver(catalog).resolve(name)
+        if match is None:
+            raise
+        return catalog.model(match.model_id)
+
+
+def _resolver(catalog: Catalog) -> Resolver:
+    def make() -> Resolver:
+        cursor = catalog.cursor().execute("SELECT alias, model_id FROM model_aliases")
+        aliases = [{"alias": alias, "model_id": model_id} for alias, model_id in cursor.fetchall()]
+        return Resolver([vars(model) for model in catalog.models()], aliases)
+
+    return catalog.keep("resolver", make)
 
 
 def candidates_per_runtime(catalog: Catalog) -> dict[str, int]:

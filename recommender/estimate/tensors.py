@@ -81,15 +81,33 @@ def table(arch: Architecture) -> TensorTable:
     return tensor_table(tensors(arch), arch.n_layer, arch.head_groups, arch.n_expert)
 
 
+@lru_cache(maxsize=1024)
+def header_bytes(arch: Architecture) -> int:
+    """Bytes before the tensor data; the same under every file type."""
+    return gguf_header.header_bytes(arch, tensors(arch))
+
+
 def parameters(arch: Architecture) -> int:
     """Elements of all tensors: the model's parameter count."""
     return int(table(arch).elements.sum())
 
 
-def live_width(arch: Architecture) -> int:
-    """The widest row of activations that one token has at once: the feed-forward width, of all experts in use."""
-    routed = arch.n_ff_expert * arch.n_expert_used + arch.n_ff_shared
-    return max(*arch.n_ff, routed, arch.ssm_inner)
+def live_width(arch: Architecture) -> float:
+    """The feed-forward width that is live for one token in the widest layer of a step, as compute buffers see it.
+
+    llama.cpp then holds ``3 × width + 5 × n_embd`` floats per token: gate, up and their product beside five rows of
+    the model's own width. Parts of another form are expressed by the width that holds as much (see
+    ``compute_buffer``): a feed-forward part without a gate, experts whose results need room of their own, state-space
+    mixers, and embeddings per layer.
+    """
+    share = 1.0 / 3.0 if arch.features.ffn == "plain" else 1.0
+    widths = [width * share for width in arch.n_ff]
+    if arch.n_expert:
+        routed = float(arch.n_ff_expert * arch.n_expert_used)
+        # The experts' results fit where gate and up were unless the model is wider than both.
+        wider = arch.n_embd > 2 * arch.n_ff_expert
+        widths.append(routed + (arch.n_embd * arch.n_expert_used / 3.0 if wider else 0.0))
+    return max(widths)
 
 
 def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layout:
@@ -112,7 +130,7 @@ def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layou
     tensor_bytes = float(sizes.sum())
     padded = int((-(-sizes // ALIGNMENT) * ALIGNMENT).sum())
     return Layout(
-        file_bytes=float(gguf_header.header_bytes(arch, tensors(arch)) + padded),
+        file_bytes=float(header_bytes(arch) + padded),
         tensor_bytes=tensor_bytes,
         input_embedding_bytes=input_bytes,
         output_bytes=output_bytes,
