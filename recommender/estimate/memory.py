@@ -66,7 +66,7 @@ def memory(
     whole_batch = here & (BINDINGS[binding][1] == "batch")
 
     kv = kv_cache_bytes(variants, settings, full_window, llama)
-    compute = compute_buffer.llama_cpp(variants, settings, whole_batch)
+    compute = compute_buffer.llama_cpp(variants, settings, whole_batch, full_window)
     compute = np.where(llama, compute, _other_compute(variants, settings))
     overhead = _overhead(variants, binding, device)
     weights = variants.tensor_bytes.copy()
