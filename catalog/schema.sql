@@ -686,6 +686,7 @@ CREATE TABLE scenarios (
     ram_gib DOUBLE CHECK (ram_gib > 0),
     need_json VARCHAR NOT NULL, -- an object with fields of recommender.types.Need
     why VARCHAR NOT NULL,
+    differs_because VARCHAR, -- with its numbers, where today's figures point elsewhere than the guide
     source VARCHAR NOT NULL
 );
 

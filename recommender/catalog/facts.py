@@ -78,6 +78,7 @@ class ScenarioRow:
     ram_gib: float | None
     need: Need
     why: str
+    differs_because: str  # "" where the recommendation agrees with the guide
     source: str
 
 

@@ -1,0 +1,74 @@
+"""The field guide's 14 situations: the recommendation agrees with the guide, or the catalog says why not."""
+
+from __future__ import annotations
+
+import pytest
+
+from recommender.catalog import Catalog, ScenarioRow
+from recommender.device import preset
+from recommender.engine.recommend import recommend
+from recommender.types import Pick
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.casefold() if letter.isalnum())
+
+
+def _agrees(pick: Pick, scenario: ScenarioRow) -> bool:
+    """As far as the guide states a choice: a model's name may leave out its size, as in "Gemma 3"."""
+    return (
+        _letters(pick.name).startswith(_letters(scenario.lesson_choice_model))
+        and scenario.lesson_choice_quantization in ("", pick.quantization)
+        and scenario.lesson_choice_runtime in ("", pick.runtime)
+    )
+
+
+@pytest.fixture(scope="module")
+def table(catalog: Catalog) -> list[tuple[ScenarioRow, Pick]]:
+    """Each situation with its pick, printed as a table (``pytest -s`` shows it)."""
+    found = []
+    for scenario in catalog.scenarios():
+        answer = recommend(preset(scenario.device_id, scenario.ram_gib), scenario.need, catalog, top=1)
+        assert answer.picks, f"{scenario.id}: nothing fits: {dict(answer.rejected)}"
+        found.append((scenario, answer.picks[0]))
+    print("\n| situation | the guide | recommended | score | agrees |\n|---|---|---|---|---|")
+    for scenario, pick in found:
+        choice = (scenario.lesson_choice_model, scenario.lesson_choice_quantization, scenario.lesson_choice_runtime)
+        guide = ", ".join(part for part in choice if part)
+        print(
+            f"| {scenario.title} | {guide} | {pick.name}, {pick.quantization or 'managed'}, {pick.runtime} "
+            f"| {pick.score:.1f} | {'yes' if _agrees(pick, scenario) else 'no'} |"
+        )
+    return found
+
+
+def test_every_situation_of_the_guide_is_there_once(catalog: Catalog) -> None:
+    scenarios = catalog.scenarios()
+    assert len(scenarios) == 14
+    assert len({scenario.title for scenario in scenarios}) == 14
+
+
+def test_every_situation_states_a_choice_and_is_limited_to_the_models_the_guide_names(catalog: Catalog) -> None:
+    for scenario in catalog.scenarios():
+        assert scenario.lesson_choice_model or scenario.lesson_choice_runtime, scenario.id
+        assert scenario.need.models, scenario.id
+        assert len(scenario.need.models) < 12, scenario.id
+
+
+def test_the_pick_agrees_with_the_guide_or_the_difference_is_explained_with_numbers(
+    table: list[tuple[ScenarioRow, Pick]],
+) -> None:
+    for scenario, pick in table:
+        if not _agrees(pick, scenario):
+            picked = f"{pick.name} {pick.quantization} {pick.runtime}"
+            assert scenario.differs_because, f"{scenario.id}: {picked} is picked; say why in differs_because"
+            assert any(letter.isdigit() for letter in scenario.differs_because), scenario.id
+
+
+def test_no_difference_is_explained_that_is_not_there(table: list[tuple[ScenarioRow, Pick]]) -> None:
+    stale = [scenario.id for scenario, pick in table if scenario.differs_because and _agrees(pick, scenario)]
+    assert not stale, f"these agree with the guide now: empty their differs_because: {stale}"
+
+
+def test_most_situations_agree_with_the_guide(table: list[tuple[ScenarioRow, Pick]]) -> None:
+    assert sum(_agrees(pick, scenario) for scenario, pick in table) >= 10
