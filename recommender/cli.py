@@ -63,6 +63,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(flag, type=kind, help=text)
     command.add_argument("--rows", type=Path, metavar="FILE.csv", help="a CSV file with these options as columns")
 
+    command = add("explain-memory", _explain_memory, "memory by part, with the numbers that go into each")
+    _device_arguments(command)
+    command.add_argument("--model", required=True, help="model id or name")
+    command.add_argument("--quant", required=True, help="quantization, such as Q4_K_M")
+    for flag, kind, text in _ESTIMATE_FLAGS:
+        command.add_argument(flag, type=kind, help=text)
+
     command = add("device", _device, "what this machine, a preset or a JSON file is")
     _device_arguments(command)
     command.add_argument(
@@ -250,6 +257,16 @@ def _estimate(arguments: argparse.Namespace) -> int:
     texts = [f"error: {row}" if isinstance(row, RecommenderError) else answer_text(row) for row in rows]
     _print(arguments, values, "\n".join(texts))
     return 0
+
+
+def _explain_memory(arguments: argparse.Namespace) -> None:
+    from recommender.cli_rows import request_from, values_of
+    from recommender.engine.explain_memory import explain_memory, explanation_text
+    from recommender.present import answer_json, jsonable
+
+    with _open_catalog() as catalog:
+        answer, parts = explain_memory(request_from(values_of(arguments), _chosen_device(arguments)), catalog)
+    _print(arguments, {**answer_json(answer), "parts": jsonable(parts)}, explanation_text(answer, parts))
 
 
 def _device(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recommender.catalog.measurements import MeasurementStore, calibration_for
-from recommender.catalog.queries import variant_columns
+from recommender.catalog.queries import find_model, variant_columns
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
 from recommender.engine.words import rate, seconds, size
@@ -66,7 +66,7 @@ def _file(path: Path, catalog: Catalog) -> Source:
 
 
 def _listed(model: str, quantization: str | None, catalog: Catalog) -> Source:
-    model_id = catalog.model(model).model_id
+    model_id = find_model(catalog, model).model_id
     rows = {str(row["quantization"]): row for row in variant_columns(catalog, model_id, _RUNTIME)}
     row = rows.get(quantization or "")
     if row is None:

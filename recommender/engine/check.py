@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from recommender.engine.scoring import weights
-from recommender.errors import BadInputError, nearest, unknown
+from recommender.errors import BadInputError, nearest
 from recommender.types import Need, Task
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def check_need(need: Need, task: Task, catalog: Catalog) -> None:
 
     Raises:
         BadInputError: a number or choice that cannot be meant.
-        UnknownNameError: a model or quantization that the catalog does not have.
     """
     weights(need.priority)
     for name, choices in _CHOICES.items():
@@ -60,10 +59,6 @@ def check_need(need: Need, task: Task, catalog: Catalog) -> None:
     for language in need.languages:
         if not (language.isascii() and language.isalpha() and 2 <= len(language) <= 3 and language.islower()):
             raise BadInputError(f"Language {language!r} is not an ISO 639 code such as en, de or zh.")
-    known = {model.model_id for model in catalog.models()} if need.models else set()
-    for model in need.models:
-        if model not in known:
-            raise unknown("model", model, sorted(known))
     quantizations = catalog.quantizations()
     for quantization in need.quantizations:
         if quantization not in quantizations:

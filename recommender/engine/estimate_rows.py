@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommender.catalog.queries import runtimes_for, variant_columns
+from recommender.catalog.queries import find_model, runtimes_for, variant_columns
 from recommender.device.budget import memory_budget
 from recommender.engine.picks import figure, gpu_layers_of, memory_of
 from recommender.errors import BadInputError, RecommenderError, nearest
@@ -75,7 +75,7 @@ def estimate_rows(
     for index, request in enumerate(requests):
         try:
             _check(request)
-            found[index] = _row(request, catalog)
+            found[index] = catalog_row(request, catalog)
         except RecommenderError as error:
             answers[index] = error
         else:
@@ -127,9 +127,9 @@ def _check(request: EstimateRequest) -> None:
         raise BadInputError(f"A depth of {depth:,} tokens does not fit into a context of {request.context_tokens:,}.")
 
 
-def _row(request: EstimateRequest, catalog: Catalog) -> dict[str, object]:
+def catalog_row(request: EstimateRequest, catalog: Catalog) -> dict[str, object]:
     """The catalog's columns for one request, as ``VariantColumns`` names them."""
-    model = catalog.model(request.model)
+    model = find_model(catalog, request.model)
     rows = variant_columns(catalog, model.model_id, request.runtime)
     if not rows:
         raise BadInputError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.catalog.queries import candidates_per_runtime
+from recommender.catalog.queries import candidates_per_runtime, find_model
 from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import memory_budget
 from recommender.device.detect import THIS_MACHINE
@@ -66,6 +66,7 @@ def recommend(
     """
     task = catalog.task(need.task)
     check_need(need, task, catalog)
+    need = replace(need, models=tuple(find_model(catalog, name).model_id for name in need.models))
     device = _as_asked(device, need)
     budget = memory_budget(device)
     runtimes = _runtimes_on(device, need, catalog)
