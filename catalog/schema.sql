@@ -279,6 +279,7 @@ CREATE TABLE architectures (
     n_embd_per_layer INTEGER CHECK (n_embd_per_layer > 0),
     n_altup INTEGER CHECK (n_altup > 0),
     laurel_rank INTEGER CHECK (laurel_rank > 0),
+    draft_layers INTEGER CHECK (draft_layers > 0),
     tokenizer VARCHAR,
     source VARCHAR NOT NULL
 );

@@ -94,6 +94,7 @@ class Architecture:
     n_altup: int = 0
     laurel_rank: int = 0
     rope_factors: str = ""  # "", freqs or long
+    draft_layers: int = 0  # blocks for multi-token prediction, in the file but not used to write token by token
     tokenizer: str = ""
 
     @property
@@ -214,6 +215,7 @@ def architecture_from_row(row: Mapping[str, str]) -> Architecture:
         n_altup=_number(row, "n_altup", 0),
         laurel_rank=_number(row, "laurel_rank", 0),
         rope_factors=row.get("rope_factors") or "",
+        draft_layers=_number(row, "draft_layers", 0),
         tokenizer=row.get("tokenizer") or "",
     )
     _check(architecture)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from recommender.estimate.architecture import Architecture
 
-__all__ = ["Tensor", "layer_tensors"]
+__all__ = ["Tensor", "draft_tensors", "layer_tensors"]
 
 
 class Tensor(NamedTuple):
@@ -29,6 +29,16 @@ def layer_tensors(arch: Architecture, i: int) -> Iterator[Tensor]:
 
 
 Part = tuple[str, tuple[int, ...]]
+
+
+def draft_tensors(arch: Architecture, i: int) -> Iterator[Tensor]:
+    """Every tensor of block ``i`` that drafts a further token: an attention block and its joint."""
+    like = arch.kv_layers[-1]
+    parts = [*_norms(arch), *_attention(arch, like), *_feed_forward(arch, like)]
+    parts.append(("nextn.eh_proj.weight", (2 * arch.n_embd, arch.n_embd)))
+    parts += [(f"nextn.{name}.weight", (arch.n_embd,)) for name in ("enorm", "hnorm", "shared_head_norm")]
+    for name, shape in parts:
+        yield Tensor(f"blk.{i}.{name}", shape)
 
 
 def _layer(arch: Architecture, i: int) -> Iterator[Part]:

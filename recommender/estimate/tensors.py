@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recommender.errors import BadInputError
 from recommender.estimate import gguf_header
 from recommender.estimate.architecture import Architecture
-from recommender.estimate.blocks import Tensor, layer_tensors
+from recommender.estimate.blocks import Tensor, draft_tensors, layer_tensors
 from recommender.estimate.kv import kv_shape
 from recommender.estimate.quantize import (
     KINDS,
@@ -72,13 +72,15 @@ def tensors(arch: Architecture) -> tuple[Tensor, ...]:
         ]
     for i in range(arch.n_layer):
         found += layer_tensors(arch, i)
+    for i in range(arch.n_layer, arch.n_layer + arch.draft_layers):
+        found += draft_tensors(arch, i)
     return tuple(found)
 
 
 @lru_cache(maxsize=1024)
 def table(arch: Architecture) -> TensorTable:
     """The tensor list as columns, for the mixing rules."""
-    return tensor_table(tensors(arch), arch.n_layer, arch.head_groups, arch.n_expert)
+    return tensor_table(tensors(arch), arch.n_layer + arch.draft_layers, arch.head_groups, arch.n_expert)
 
 
 @lru_cache(maxsize=1024)
@@ -125,7 +127,8 @@ def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layou
     input_bytes = float(sizes[embedding].sum())
     head = output if output.any() else np.array([name == "token_embd.weight" for name in columns.names])
     output_bytes = float(sizes[head].sum())
-    inside = ~embedding & ~output
+    drafting = _drafting(arch, columns)
+    inside = ~embedding & ~output & ~drafting
     share = np.where(columns.is_expert, arch.n_expert_used / max(arch.n_expert, 1), 1.0)
     tensor_bytes = float(sizes.sum())
     padded = int((-(-sizes // ALIGNMENT) * ALIGNMENT).sum())
@@ -137,8 +140,8 @@ def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layou
         read_bytes_per_token=float((sizes * share)[inside].sum()) + output_bytes,
         bits_per_weight=8.0 * tensor_bytes / float(columns.elements.sum()),
         exact=True,
-        repack_x86_bytes=_repacked(columns, types, sizes, REPACKED_X86, arch.tied),
-        repack_arm_bytes=_repacked(columns, types, sizes, REPACKED_ARM, arch.tied),
+        repack_x86_bytes=_repacked(arch, columns, types, sizes, REPACKED_X86),
+        repack_arm_bytes=_repacked(arch, columns, types, sizes, REPACKED_ARM),
     )
 
 
@@ -186,13 +189,23 @@ def _rough_bits() -> dict[str, float]:
     return bits
 
 
+def _drafting(arch: Architecture, columns: TensorTable) -> NDArray[np.bool_]:
+    """Tensors of the blocks for multi-token prediction, which are loaded only for that."""
+    prefixes = tuple(f"blk.{i}." for i in range(arch.n_layer, arch.n_layer + arch.draft_layers))
+    return np.array([bool(prefixes) and name.startswith(prefixes) for name in columns.names], dtype=np.bool_)
+
+
 def _repacked(
-    columns: TensorTable, types: NDArray[np.int64], sizes: NDArray[np.int64], wanted: dict[str, int], tied: bool
+    arch: Architecture,
+    columns: TensorTable,
+    types: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    wanted: dict[str, int],
 ) -> float:
     """Bytes of the weight matrices that a CPU build copies into its own layout at load."""
     names = type_names()
     rows_of = np.array([wanted.get(name, 0) for name in names])[types]
-    fits = (rows_of > 0) & (columns.rows % np.maximum(rows_of, 1) == 0)
+    fits = (rows_of > 0) & (columns.rows % np.maximum(rows_of, 1) == 0) & ~_drafting(arch, columns)
     embedding = columns.kind == KINDS.index("token_embd")
-    head = np.array([tied and name == "token_embd.weight" for name in columns.names])
+    head = np.array([arch.tied and name == "token_embd.weight" for name in columns.names])
     return float(sizes[fits & (~embedding | head)].sum())

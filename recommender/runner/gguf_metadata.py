@@ -29,7 +29,7 @@ def metadata(arch: Architecture, quantization: str, name: str) -> dict[str, Valu
     numbers: dict[str, Value] = {
         "context_length": arch.context_train,
         "embedding_length": arch.n_embd,
-        "block_count": arch.n_layer,
+        "block_count": arch.n_layer + arch.draft_layers,
         "vocab_size": arch.n_vocab,
         "feed_forward_length": _same(arch.n_ff) if any(arch.n_ff) else arch.n_ff_expert,
         "attention.head_count": _same(arch.n_head),
@@ -40,6 +40,8 @@ def metadata(arch: Architecture, quantization: str, name: str) -> dict[str, Valu
         "rope.dimension_count": arch.rope_dim,
         "logit_scale": 1.0,
     }
+    if arch.draft_layers:
+        numbers["nextn_predict_layers"] = arch.draft_layers
     for part in (_attention, _experts, _recurrent, _embeddings):
         numbers |= part(arch)
     found |= {f"{arch.id}.{key}": value for key, value in numbers.items()}
@@ -115,7 +117,7 @@ def _recurrent(arch: Architecture) -> dict[str, Value]:
         "ssm.group_count": arch.ssm_groups,
     }
     if arch.features.recurrent == "gated_delta":
-        found["attention.recurrent_layers"] = list(arch.recurrent)
+        found["attention.recurrent_layers"] = [*arch.recurrent, *[False] * arch.draft_layers]
     return found
 
 
