@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +66,8 @@ def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, 
         except BadInputError as error:
             row["reason"] = str(error)
             continue
-        architectures[arch.model_id] = arch
+        # Fine-tunes of one network differ in name and trained context only, which no byte count depends on.
+        architectures[arch.model_id] = replace(arch, model_id="", context_train=0)
         row.update(vars(cache), complete=True, reason="", n_layer=arch.n_layer, n_embd=arch.n_embd)
         row.update(n_vocab=arch.n_vocab, n_head=max(arch.n_head), n_ff_live=live_width(arch))
     _insert(connection, "shapes", rows)
@@ -161,11 +164,16 @@ def _convertible(loaded: Mapping[str, CsvTable]) -> list[tuple[str, str]]:
     ]
 
 
+@lru_cache(maxsize=16384)
+def _layout(arch: Architecture, quantization: str) -> Layout:
+    return layout(arch, quantization)
+
+
 def _gguf_sizes(model: Mapping[str, str], arch: Architecture | None, quantization: str) -> Row | None:
     """Exact where the architecture is complete, else rough; ``None`` for a file type without known rules."""
     try:
         if arch is not None:
-            return _sizes(layout(arch, quantization))
+            return _sizes(_layout(arch, quantization))
         return _sizes(rough_layout(*_parameters(model), quantization))
     except BadInputError:
         return None
@@ -187,7 +195,7 @@ def _other_sizes(
         bits = bits_per_weight[offer.quantization]
     else:
         return None
-    full = layout(arch, "BF16") if arch is not None else rough_layout(total, active, "BF16")
+    full = _layout(arch, "BF16") if arch is not None else rough_layout(total, active, "BF16")
     scale = bits / full.bits_per_weight
     sizes = {name: value * scale for name, value in vars(full).items() if name.endswith(("_bytes", "_per_token"))}
     return {**sizes, "bits_per_weight": bits, "layout": "rough", "repack_x86_bytes": 0.0, "repack_arm_bytes": 0.0}
