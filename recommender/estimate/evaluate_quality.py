@@ -142,9 +142,9 @@ def rank_correlation(truth: Floats, found: Floats, group: NDArray[np.int64]) -> 
         part = group == value
         if part.sum() < SMALLEST_GROUP or np.ptp(truth[part]) == 0:
             continue
-        first, second = _ranks(truth[part]), _ranks(found[part])
-        total += float(np.corrcoef(first, second)[0, 1]) * int(part.sum())
         rows += int(part.sum())
+        if np.ptp(found[part]) > 0:  # one answer for all tells no order
+            total += float(np.corrcoef(_ranks(truth[part]), _ranks(found[part]))[0, 1]) * int(part.sum())
     return total / rows if rows else float("nan")
 
 

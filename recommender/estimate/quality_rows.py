@@ -202,6 +202,11 @@ def _facts(model_id: str, row: Row, families: Mapping[str, str], dates: Mapping[
     )
 
 
+def _id(row: Row) -> str:
+    """The model of a row: the catalog's id where the row stands under a renamed or repackaged one."""
+    return str(row.get("catalog_model_id") or row["model_id"])
+
+
 def _thinking(row: Row, model: Row) -> float:
     kind = str(model.get("thinking") or "")
     suffix = str(row.get("name_at_source") or "").partition("#")[2].split(" ")[0]
@@ -249,7 +254,7 @@ def observations(
     }
     scores = [score for score in scores if len(models_of[score.kind.name]) >= FEWEST_MODELS]
     # measured with few-shot prompts only, and not in the catalog: a base model whatever its name says
-    base_ids = {str(row["model_id"]) for row in rows if row.get("mode") == "base"} - set(catalog)
+    base_ids = {_id(row) for row in rows if "base" in (row.get("mode"), row.get("model_kind"))} - set(catalog)
     entities = list(dict.fromkeys(score.entity for score in scores))
     items = sorted({score.kind.name: score.kind for score in scores}.values(), key=lambda kind: kind.name)
     item_index = {kind.name: index for index, kind in enumerate(items)}
@@ -281,12 +286,14 @@ def _scores(rows: Sequence[Row], catalog: Mapping[str, Row], types: Sequence[Ben
     for index, row in enumerate(rows):
         kind = matched[str(row["benchmark"])]
         mode = str(row.get("mode") or "")
-        if kind is None or not kind.name or "quantised" in mode or "quantized" in mode:
+        if kind is None or not kind.name or "quantised" in mode or str(row.get("variant") or "").startswith("q"):
+            continue
+        if row.get("model_kind") == "encoder":  # trained on each task, so not comparable
             continue
         share = kind.share_of_score(number(row["score"]))
         if math.isnan(share):
             continue
-        model_id = spelled.get(str(row["model_id"]).casefold(), str(row["model_id"]))
+        model_id = spelled.get(_id(row).casefold(), _id(row))
         score = _Score(Entity(model_id, _thinking(row, catalog.get(model_id, {}))), kind, _protocol(row), share, index)
         known = found.setdefault((model_id, kind.name, round(share, 5)), score)
         if known.entity.thinking == UNSAID:  # the same figure, from a source that says how it was measured
@@ -300,5 +307,5 @@ def _protocol(row: Row) -> str:
     way = mode if mode in ("base", "val", "zero-shot") else str(row["benchmark"]).casefold()
     evaluator = str(row.get("evaluator") or "")
     if evaluator.startswith("model maker"):
-        evaluator = "model maker " + str(row["model_id"]).partition("/")[0].casefold()
+        evaluator = "model maker " + _id(row).partition("/")[0].casefold()
     return f"{evaluator}|{way}"
