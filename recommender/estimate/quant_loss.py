@@ -82,7 +82,7 @@ def loss_points(
         params_total: total parameters, shape (n,); an unknown size (NaN) is taken as eight billion.
         quantization: type of each row, shape (n,); "" (managed) loses nothing.
         native: the type each model was trained for, "" where it was trained unquantized. A model loses nothing at its
-            native type or at one with more bits, and below it only what is lost beyond it.
+            native type or at one with more bits.
 
     Raises:
         UnknownNameError: a type that the table does not have; the nearest ones are in the message.
@@ -91,7 +91,7 @@ def loss_points(
     sizes = np.nan_to_num(np.asarray(params_total, dtype=np.float64), nan=REFERENCE_PARAMS)
     lost = table.lost_share(sizes, _damages(table, quantization))
     if native is not None:
-        lost = np.maximum(lost - table.lost_share(sizes, _damages(table, native)), 0.0)
+        _damages(table, native)  # refuses unknown types
         same = np.array([a != "" and _more_bits(table, a, b) for b, a in zip(quantization, native, strict=True)])
         lost = np.where(same, 0.0, lost)
     return np.asarray(table.reach * lost, dtype=np.float64)
