@@ -284,6 +284,13 @@ CREATE TABLE architectures (
     source VARCHAR NOT NULL
 );
 
+-- Who makes GGUF files with an importance matrix: a few rules of the mixes differ by it.
+CREATE TABLE quantizers (
+    owner VARCHAR PRIMARY KEY,
+    imatrix BOOLEAN NOT NULL,
+    source VARCHAR NOT NULL
+);
+
 -- What a tokenizer takes in a GGUF file's metadata.
 CREATE TABLE tokenizers (
     tokenizer VARCHAR PRIMARY KEY,

@@ -18,6 +18,7 @@ from recommender.estimate.architecture import Architecture, architecture_from_ro
 from recommender.estimate.evaluate_quality import QualityTable, evaluate_quality
 from recommender.estimate.evaluate_speed import SpeedEvaluation, evaluate_speed
 from recommender.estimate.names import Resolver
+from recommender.estimate.quantizers import made_with_imatrix
 from recommender.estimate.tensors import layout
 from recommender.types import GIB, MIB, Device, Floats
 
@@ -119,7 +120,8 @@ def evaluate_files(rows: Sequence[Row], models: Sequence[Row], resolver: Resolve
         quantization = row.get("quantization") or row.get("quant", "")
         if not reason and arch is not None:
             try:
-                predicted = layout(arch, quantization).file_bytes
+                imatrix = made_with_imatrix(row.get("gguf_repo", ""))
+                predicted = layout(arch, quantization, imatrix).file_bytes
             except BadInputError:
                 reason = "file type not known"
         if reason or arch is None:

@@ -109,7 +109,15 @@ def live_width(arch: Architecture) -> float:
         # The experts' results fit where gate and up were unless the model is wider than both.
         wider = arch.n_embd > 2 * arch.n_ff_expert
         widths.append(routed + (arch.n_embd * arch.n_expert_used / 3.0 if wider else 0.0))
-    return max(widths)
+    return max(widths) + _beside_layers(arch) / 3.0
+
+
+def _beside_layers(arch: Architecture) -> float:
+    """Floats per token that live through all layers: embeddings per layer and the streams of alternating updates."""
+    per_layer = float(arch.n_embd_per_layer * arch.n_layer)
+    if arch.n_altup:  # the streams and their predictions
+        return per_layer + 2.0 * arch.n_altup * arch.n_embd
+    return 2.0 * per_layer
 
 
 def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layout:
