@@ -39,7 +39,7 @@ TRIMMED = {
     "gguf_files": KEPT,
     "runtime_models": KEPT,
     "benchmarks": SCORED,
-    "measurements": KEPT,
+    "load_log_grid": KEPT,
 }
 
 
