@@ -286,7 +286,7 @@ CREATE TABLE architectures (
 
 -- Who makes GGUF files with an importance matrix: a few rules of the mixes differ by it.
 CREATE TABLE quantizers (
-    owner VARCHAR PRIMARY KEY,
+    repo_prefix VARCHAR PRIMARY KEY,
     imatrix BOOLEAN NOT NULL,
     source VARCHAR NOT NULL
 );

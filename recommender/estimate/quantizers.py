@@ -11,15 +11,16 @@ __all__ = ["made_with_imatrix"]
 
 
 def made_with_imatrix(repo: str) -> bool:
-    """Whether the owner of ``repo`` ("owner/name") quantizes with an importance matrix.
+    """Whether the files of ``repo`` ("owner/name") were quantized with an importance matrix.
 
-    From ``catalog/quantizers.csv``, which was read off file sizes; an owner that is not there is taken to, as the
-    most used ones do.
+    The longest prefix in ``catalog/quantizers.csv`` decides, which was read off file sizes; where none fits it is
+    taken that they were, as the most used makers do.
     """
-    return _owners().get(repo.partition("/")[0], True)
+    fitting = [prefix for prefix in _prefixes() if f"{repo}/".startswith(prefix)]
+    return _prefixes()[max(fitting, key=len)] if fitting else True
 
 
 @cache
-def _owners() -> dict[str, bool]:
+def _prefixes() -> dict[str, bool]:
     with open(catalog_dir() / "quantizers.csv", newline="", encoding="utf-8") as file:
-        return {row["owner"]: row["imatrix"] == "yes" for row in csv.DictReader(file)}
+        return {row["repo_prefix"]: row["imatrix"] == "yes" for row in csv.DictReader(file)}

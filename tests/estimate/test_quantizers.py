@@ -12,6 +12,7 @@ from tests.estimate.shapes import catalog_architecture, catalog_rows
 def test_an_owner_that_is_not_listed_is_taken_to_use_an_importance_matrix() -> None:
     assert made_with_imatrix("somebody/Some-Model-GGUF")
     assert not made_with_imatrix("Qwen/Qwen2.5-14B-Instruct-GGUF")
+    assert made_with_imatrix("Qwen/Qwen2-1.5B-Instruct-GGUF")
 
 
 def test_sizes_of_published_files_agree_with_what_is_said_of_their_owner() -> None:
