@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from recommender.ui.navigation import pages
+from recommender.ui.navigation import MARK, WORDMARK, pages
 
-st.set_page_config(page_title="Rightsize", page_icon=":material/straighten:", layout="wide")
+st.set_page_config(page_title="Rightsize", page_icon=MARK, layout="wide")
+st.logo(WORDMARK, size="large", icon_image=WORDMARK)
 st.navigation(pages(), position="top").run()

@@ -7,99 +7,126 @@ from collections.abc import Callable
 import streamlit as st
 
 from recommender.engine.words import count, rate, seconds, size
-from recommender.types import Figure, NearMiss, Pick, Recommendation
-from recommender.ui.charts import figure_words, memory_bar
+from recommender.runner.hub import cached
+from recommender.types import Figure, Pick, Recommendation
+from recommender.ui.memory_bar import charged_bytes, memory_bar
+from recommender.ui.words import badge, plain
 
-_BADGES = {
-    "measured here": ":green-badge[measured here]",
-    "measured on the same hardware": ":green-badge[measured on the same hardware]",
-    "estimated": ":blue-badge[estimated]",
-    "rough estimate": ":orange-badge[rough estimate]",
-    "published": ":gray-badge[published]",
-}
+# Runtimes whose file the built-in llama.cpp can run.
+_RUN_HERE = ("llama.cpp", "ollama")
 
-
-def badge(provenance: str) -> str:
-    """Where a number comes from, as a coloured badge."""
-    return _BADGES.get(provenance, f":gray-badge[{provenance}]")
+Try = Callable[[Pick, bool], None]
 
 
 def headline(pick: Pick) -> str:
     return " · ".join(part for part in (pick.name, pick.quantization or "managed", pick.runtime) if part)
 
 
-def answer_card(answer: Recommendation, try_it: Callable[[Pick], None]) -> None:
+def can_try(pick: Pick) -> bool:
+    return pick.runtime in _RUN_HERE
+
+
+def cost(pick: Pick) -> str:
+    """What pressing Try it fetches, and under which licence."""
+    known = pick.estimate.file_bytes
+    if pick.file_repo and pick.file_name and cached(pick.file_repo, pick.file_name) is not None:
+        download = "already here · "
+    else:
+        download = f"{size(known)} download · " if known else ""
+    return f"{download}{pick.license or 'licence not recorded'}"
+
+
+def answer_card(answer: Recommendation, here: bool, try_it: Try) -> None:
     """The pick: what it is, how fast, how much memory, why, and the command that runs it."""
     pick = answer.picks[0]
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.subheader(headline(pick), anchor=False)
-            if pick.runtime in ("llama.cpp", "ollama"):
-                st.button(
-                    "Try it",
-                    icon=":material/play_arrow:",
-                    type="primary",
-                    key="try_pick",
-                    on_click=lambda: try_it(pick),
-                )
-        st.caption(
-            f"{pick.tier} tier · {pick.family} · {pick.license or 'licence not recorded'} · "
-            f"score {pick.score:.0f} of 100"
-        )
-        metrics(answer, pick)
+    with st.container(border=True, key="answer"):
+        left, right = st.columns([3, 1.15], vertical_alignment="center")
+        with left.container(gap="xxsmall"):
+            where = "on this computer" if here else f"on {plain(answer.device.name)}"
+            st.caption(f"The pick for {answer.task.name[0].lower()}{answer.task.name[1:]} {where}")
+            st.header(plain(pick.name), anchor=False)
+            tags = [pick.quantization or "managed service", pick.runtime, f"{pick.tier} tier"]
+            if pick.experimental:
+                tags.append("experimental")
+            st.markdown(" ".join(f":primary-badge[{tag}]" for tag in tags[:2]) + _tags(tags[2:]))
+        if can_try(pick):
+            with right:
+                _try_button(pick, here, "try_pick", try_it, primary=True)
+        _tiles(pick)
         if pick.estimate.memory:
-            free = _free_bytes(answer)
-            st.plotly_chart(
-                memory_bar(pick.estimate.memory, free),
-                key="memory_bar",
-                config={"displayModeBar": False},
-                alt=f"{headline(pick)} takes {size(pick.estimate.memory.total_bytes)}"
-                + (f" of {size(free)} free" if free else ""),
-            )
-        for reason in pick.reasons:
-            st.markdown(f"- {reason}")
+            st.html(memory_bar(pick.estimate.memory, free_bytes(answer)))
+        if pick.reasons:
+            st.markdown(f"**Why this one?** {plain(_why(pick))}")
         st.code(pick.command, language="bash", wrap_lines=True)
-        _settings(pick)
+        with st.expander("All its numbers, and the score taken apart", icon=":material/calculate:"):
+            details(answer, pick)
 
 
-def metrics(answer: Recommendation, pick: Pick) -> None:
-    """Speed, first token, answer time, memory and quality, each with its range and origin."""
+def _tags(tags: list[str]) -> str:
+    return "".join(f" :gray-badge[{tag}]" for tag in tags)
+
+
+def _why(pick: Pick) -> str:
+    """The reason that its numbers do not say already: how good it is, and what it beat."""
+    return " ".join(dict.fromkeys((pick.reasons[0], pick.reasons[-1])))
+
+
+def _try_button(pick: Pick, here: bool, key: str, try_it: Try, primary: bool = False) -> None:
+    st.button(
+        f"Try it {'' if here else 'on this computer '}· {plain(cost(pick))}",
+        icon=":material/play_arrow:",
+        type="primary" if primary else "secondary",
+        width="stretch",
+        key=key,
+        on_click=try_it,
+        args=(pick, here),
+        help="Fetches the file unless it is here already, runs it on this computer and measures it.",
+    )
+
+
+def _tiles(pick: Pick) -> None:
+    """Speed, answer time, memory and quality, each with its range and where it comes from."""
     estimate = pick.estimate
-    cells: list[tuple[str, str, str, str]] = [
-        ("Speed", figure_words(estimate.decode_tokens_per_s, "rate"), *_range(estimate.decode_tokens_per_s, rate)),
-        ("First token", figure_words(estimate.ttft_s, "time"), *_range(estimate.ttft_s, seconds)),
-        ("Answer", figure_words(estimate.answer_time_s, "time"), *_range(estimate.answer_time_s, seconds)),
+    memory = estimate.memory
+    first = f" · first token after {seconds(estimate.ttft_s.value)}" if estimate.ttft_s else ""
+    tiles = [
+        ("Speed", *_told(estimate.decode_tokens_per_s, rate)),
+        ("Answer time", *_told(estimate.answer_time_s, seconds, first)),
     ]
-    if estimate.memory:
-        needed = estimate.memory.total_bytes - estimate.memory.reclaimable_bytes
-        free = _free_bytes(answer)
-        cells.append(("Memory", size(needed), f"of {size(free)} free" if free else "", estimate.memory.provenance))
-    if estimate.file_bytes:
-        cells.append(("File", size(estimate.file_bytes), "", estimate.file_provenance))
-    cells.append(
+    if memory:
+        context = f"at {count(pick.settings.context_tokens)} tokens of context" if pick.settings else ""
+        tiles.append(("Memory", size(charged_bytes(memory)), context, memory.provenance))
+    scores = f"{count(pick.quality_evidence) if pick.quality_evidence else 'no'} benchmark score"
+    scores += "" if pick.quality_evidence == 1 else "s"
+    tiles.append(
         (
             "Quality",
             f"{pick.quality:.0f} of 100",
-            f"± {pick.quality_se:.0f}, {count(pick.quality_evidence)} scores",
+            f"± {pick.quality_se:.0f} · {scores}",
             "estimated",
         )
     )
-    with st.container(horizontal=True):
-        for label, value, note, origin in cells:
-            with st.container(border=True, width=170, gap="xxsmall"):
+    with st.grid(len(tiles), min_column_width=140, gap="small"):
+        for label, value, note, origin in tiles:
+            with st.container(gap="xxsmall"):
                 st.metric(label, value)
-                if note:
-                    st.caption(note)
-                st.markdown(badge(origin))
+                st.markdown(f":small[{badge(origin)} :gray[{note}]]")
 
 
-def _range(figure: Figure | None, words: Callable[[float], str]) -> tuple[str, str]:
+def _told(figure: Figure | None, words: Callable[[float], str], more: str = "") -> tuple[str, str, str]:
     if figure is None:
-        return "", "unknown"
-    return f"{words(figure.low)} to {words(figure.high)}", figure.provenance
+        return "–", "depends on the service", "unknown"
+    return words(figure.value), f"{_between(figure, words)}{more}", figure.provenance
 
 
-def _free_bytes(answer: Recommendation) -> float | None:
+def _between(figure: Figure, words: Callable[[float], str]) -> str:
+    """ "7.6 to 80 tok/s": the unit once where both ends share it."""
+    low, high = words(figure.low), words(figure.high)
+    unit = high.partition(" ")[2]
+    return f"{low.removesuffix(' ' + unit)} to {high}" if low.endswith(" " + unit) else f"{low} to {high}"
+
+
+def free_bytes(answer: Recommendation) -> float | None:
     """What a pick may take: GPU memory of its own comes on top of main memory."""
     if answer.memory_budget_bytes is None:
         return None
@@ -107,101 +134,86 @@ def _free_bytes(answer: Recommendation) -> float | None:
     return answer.memory_budget_bytes + ((answer.gpu_budget_bytes or 0.0) if own_gpu else 0.0)
 
 
-def _settings(pick: Pick) -> None:
-    with st.expander("Why this score, and the settings behind the numbers", icon=":material/calculate:"):
+def details(answer: Recommendation, pick: Pick) -> None:
+    """Every figure with its range and origin, the score's parts and the settings behind them."""
+    estimate = pick.estimate
+    rows: list[tuple[str, str, str, str]] = []
+    for name, figure, words in (
+        ("Decode", estimate.decode_tokens_per_s, rate),
+        ("Prefill", estimate.prefill_tokens_per_s, rate),
+        ("Time to first token", estimate.ttft_s, seconds),
+        ("Answer time", estimate.answer_time_s, seconds),
+        ("Load time", estimate.load_s, seconds),
+    ):
+        if figure:
+            rows.append((name, words(figure.value), _between(figure, words), badge(figure.provenance)))
+    if estimate.memory:
+        free = free_bytes(answer)
+        of_free = f"of {size(free)} free" if free is not None else ""
+        rows.append(("Memory", size(charged_bytes(estimate.memory)), of_free, badge(estimate.memory.provenance)))
+    if estimate.file_bytes:
+        rows.append(("File", size(estimate.file_bytes), "", badge(estimate.file_provenance)))
+    if rows:
         st.table(
-            {
-                "Part": [part.name.capitalize() for part in pick.score_parts] + ["**Score**"],
-                "Value": [f"{part.value:.0f}" for part in pick.score_parts] + [""],
-                "Weight": [f"{part.weight:.0%}" for part in pick.score_parts] + [""],
-                "Points": [f"{part.points:.1f}" for part in pick.score_parts] + [f"**{pick.score:.1f}**"],
-                "Why": [part.why for part in pick.score_parts] + ["the sum of the parts"],
-            },
+            {name: [row[place] for row in rows] for place, name in enumerate(("Figure", "Value", "Range", "From"))},
             hide_index=True,
         )
-        settings = pick.settings
-        if settings:
-            st.caption(
-                f"Context {count(settings.context_tokens)} tokens · KV cache {settings.kv_type} · "
-                f"{settings.threads} threads · {settings.gpu_layers} layers on the GPU · batch "
-                f"{count(settings.batch_tokens)}/{count(settings.ubatch_tokens)} · {settings.parallel} at once · "
-                f"flash attention {'on' if settings.flash_attn else 'off'}"
-            )
-
-
-def alternative_card(trade: str, pick: Pick, place: int, try_it: Callable[[Pick], None], fits: bool) -> None:
-    with st.container(border=True, height="stretch"):
-        st.markdown(f"**{trade}**")
-        st.markdown(headline(pick))
-        estimate = pick.estimate
-        facts = []
-        if estimate.decode_tokens_per_s:
-            facts.append(rate(estimate.decode_tokens_per_s.value))
-        if estimate.memory:
-            facts.append(size(estimate.memory.total_bytes - estimate.memory.reclaimable_bytes))
-        facts.append(f"quality {pick.quality:.0f}")
-        st.caption(f"{' · '.join(facts)} {badge('estimated')}")
-        if fits and pick.runtime in ("llama.cpp", "ollama"):
-            st.button("Try it", key=f"try_alternative_{place}", on_click=lambda: try_it(pick))
-
-
-def near_miss_rows(misses: tuple[NearMiss, ...]) -> dict[str, list[str]]:
-    """The table of what just missed, column by column."""
-    return {
-        "Model": [f"{miss.pick.name} {miss.pick.quantization or ''}" for miss in misses],
-        "Kept out by": [miss.rule for miss in misses],
-        "Why": [miss.reason for miss in misses],
-        "What would admit it": [miss.change for miss in misses],
-        "Quality": [f"{miss.pick.quality:.0f}" for miss in misses],
-    }
-
-
-def nothing_fits(answer: Recommendation) -> None:
-    """The empty answer: which limit to relax, and what that would bring."""
-    st.warning("Nothing in the catalog meets all of this.", icon=":material/filter_alt_off:")
-    if answer.near_misses:
-        first = answer.near_misses[0]
-        st.markdown(
-            f"**The smallest way out:** {first.change}. Then **{headline(first.pick)}** would fit (it {first.reason})."
-        )
-        st.table(near_miss_rows(answer.near_misses), hide_index=True)
-    else:
-        worst = max(answer.rejected.items(), key=lambda item: item[1], default=("", 0))
-        st.markdown(
-            f"The limit that keeps out most is **{worst[0]}** ({count(worst[1])} combinations). Relax it first; no "
-            "single change would admit anything as things stand."
+    st.table(
+        {
+            "Part of the score": [part.name.capitalize() for part in pick.score_parts] + ["**Score**"],
+            "Points": [f"{part.weight:.0%} × {part.value:.0f} = {part.points:.1f}" for part in pick.score_parts]
+            + [f"**{pick.score:.1f}**"],
+            "Why": [plain(part.why) for part in pick.score_parts] + ["the sum of the parts"],
+        },
+        hide_index=True,
+    )
+    if settings := pick.settings:
+        st.caption(
+            f"Context {count(settings.context_tokens)} tokens · KV cache {settings.kv_type} · "
+            f"{settings.threads} threads · {settings.gpu_layers} layers on the GPU · batch "
+            f"{count(settings.batch_tokens)}/{count(settings.ubatch_tokens)} · {settings.parallel} at once · "
+            f"flash attention {'on' if settings.flash_attn else 'off'}"
         )
 
 
-def picks_table(answer: Recommendation) -> dict[str, list[object]]:
-    """Everything that fits, column by column, best first."""
-    picks = answer.picks
-    columns: dict[str, list[object]] = {
-        "Model": [pick.name for pick in picks],
-        "Quantization": [pick.quantization or "managed" for pick in picks],
-        "Runtime": [pick.runtime for pick in picks],
-        "Score": [round(pick.score, 1) for pick in picks],
-        "Quality": [round(pick.quality, 1) for pick in picks],
-        "Decode tok/s": [_value(pick.estimate.decode_tokens_per_s) for pick in picks],
-        "First token s": [_value(pick.estimate.ttft_s) for pick in picks],
-        "Answer s": [_value(pick.estimate.answer_time_s) for pick in picks],
-        "Memory GiB": [
-            round((pick.estimate.memory.total_bytes - pick.estimate.memory.reclaimable_bytes) / 2**30, 2)
-            if pick.estimate.memory
-            else None
-            for pick in picks
-        ],
-        "File GiB": [
-            round(pick.estimate.file_bytes / 2**30, 2) if pick.estimate.file_bytes else None for pick in picks
-        ],
-        "Licence": [pick.license for pick in picks],
-        "Tier": [pick.tier for pick in picks],
-        "Speed is": [
-            pick.estimate.decode_tokens_per_s.provenance if pick.estimate.decode_tokens_per_s else "" for pick in picks
-        ],
-    }
-    return columns
+def alternative_card(trade: str, pick: Pick, place: int, try_it: Try, here: bool, fits: bool) -> None:
+    """Another pick and what it trades; ``trade`` is "Faster, weaker: 6.8 s instead of 16 s …"."""
+    title, _, terms = trade.partition(": ")
+    with st.container(border=True, height="stretch", gap="xsmall"):
+        st.markdown(f"**{plain(title)}** · {plain(headline(pick))}")
+        if terms:
+            st.markdown(f":gray[{plain(terms)}]")
+        st.markdown(f":small[{_facts(pick)}]")
+        if fits and can_try(pick):
+            st.space("stretch")
+            _try_button(pick, here, f"try_alternative_{place}", try_it)
 
 
-def _value(figure: Figure | None) -> float | None:
-    return round(figure.value, 2) if figure else None
+def _facts(pick: Pick) -> str:
+    """The figures in one line, and where they come from."""
+    estimate = pick.estimate
+    facts = []
+    origin = "estimated"
+    if estimate.decode_tokens_per_s:
+        facts.append(rate(estimate.decode_tokens_per_s.value))
+        origin = estimate.decode_tokens_per_s.provenance
+    if estimate.answer_time_s:
+        facts.append(f"answer in {seconds(estimate.answer_time_s.value)}")
+    if estimate.memory:
+        facts.append(size(charged_bytes(estimate.memory)))
+    facts.append(f"quality {pick.quality:.0f}")
+    return f"{' · '.join(facts)} {badge(origin)}"
+
+
+def picked_card(answer: Recommendation, pick: Pick, here: bool, try_it: Try) -> None:
+    """A row of the table, opened."""
+    with st.container(border=True):
+        left, right = st.columns([3, 1.15], vertical_alignment="center")
+        with left:
+            st.markdown(f"**{plain(headline(pick))}**")
+            st.markdown(f":small[{_facts(pick)}]")
+        if can_try(pick):
+            with right:
+                _try_button(pick, here, "try_row", try_it)
+        st.code(pick.command, language="bash", wrap_lines=True)
+        details(answer, pick)

@@ -1,101 +1,98 @@
-"""Plotly figures. Colours come from the page's theme; every figure has its words in ``alt`` where it is drawn."""
+"""Plotly figures. Colours are middle tones that read on white and near-black; each has its words in ``alt``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from recommender.engine.words import rate, seconds, size
-from recommender.types import GIB, Figure, Memory, Pick, Recommendation
+from recommender.engine.words import rate, size
+from recommender.types import GIB, Pick, Recommendation
+from recommender.ui.memory_bar import charged_bytes
 
-_MEMORY_PARTS = (
-    ("Weights", "weights_bytes"),
-    ("KV cache", "kv_cache_bytes"),
-    ("Compute", "compute_bytes"),
-    ("Overhead", "overhead_bytes"),
-)
+_PICK, _FRONT, _OTHER, _LINE = "#12A085", "#D9822B", "#7C93A8", "rgba(128,140,136,0.8)"
 _MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
-
-
-def memory_bar(memory: Memory, free_bytes: float | None) -> go.Figure:
-    """What a pick takes, part by part, against what is free. In GiB."""
-    figure = go.Figure()
-    resident = {name: getattr(memory, field) for name, field in _MEMORY_PARTS}
-    # Mapped pages that were repacked elsewhere can be dropped by the system at any time: they are not charged.
-    resident["Weights"] -= memory.reclaimable_bytes
-    for name, part_bytes in resident.items():
-        figure.add_bar(
-            x=[part_bytes / GIB],
-            y=[""],
-            name=f"{name} {size(part_bytes)}",
-            orientation="h",
-            hovertemplate=f"{name}: {size(part_bytes)}<extra></extra>",
-        )
-    used = sum(resident.values())
-    if free_bytes is not None:
-        left = max(free_bytes - used, 0.0)
-        figure.add_bar(
-            x=[left / GIB],
-            y=[""],
-            name=f"Left free {size(left)}",
-            orientation="h",
-            marker={"color": "rgba(128,140,136,0.18)", "line": {"color": "rgba(128,140,136,0.5)", "width": 1}},
-            hovertemplate=f"Left free: {size(left)}<extra></extra>",
-        )
-    figure.update_layout(
-        barmode="stack",
-        height=120,
-        margin=_MARGIN,
-        bargap=0.1,
-        legend={"orientation": "h", "y": -0.45, "x": 0, "traceorder": "normal"},
-        xaxis={"title": None, "ticksuffix": " GiB", "zeroline": False, "nticks": 5},
-        yaxis={"visible": False},
-    )
-    return figure
+# Names nearer to each other than these shares of the axes would lie on each other.
+_APART_X, _APART_Y = 0.22, 0.06
+_DECADES = [value * 10.0**power for power in range(-2, 5) for value in (1, 2, 5)]
 
 
 def quality_speed(answer: Recommendation) -> go.Figure:
     """Every pick by speed and quality on this device, with the line of those that nothing beats in both."""
-    shown = [(index, pick) for index, pick in enumerate(answer.picks) if pick.estimate.decode_tokens_per_s]
-    front = [answer.picks[index] for index in answer.pareto]
+    shown = [index for index, pick in enumerate(answer.picks) if pick.estimate.decode_tokens_per_s]
+    front = set(answer.pareto)
+    named = _named(answer)
+    middle = _middle([_decode(answer.picks[index]) for index in shown])
     figure = go.Figure()
+    for name, colour, members in (
+        ("Fits", _OTHER, [index for index in shown if index and index not in front]),
+        ("Nothing is both better and faster", _FRONT, [index for index in answer.pareto if index]),
+        ("The pick", _PICK, [index for index in shown if not index]),
+    ):
+        picks = [answer.picks[index] for index in members]
+        figure.add_scatter(
+            x=[_decode(pick) for pick in picks],
+            y=[pick.quality for pick in picks],
+            mode="markers+text",
+            name=name,
+            text=[pick.name if index in named else "" for index, pick in zip(members, picks, strict=True)],
+            textposition=["top left" if _decode(pick) > middle else "top right" for pick in picks],
+            textfont={"size": 11},
+            cliponaxis=False,
+            marker={
+                "size": [_marker(pick) for pick in picks],
+                "color": colour,
+                "symbol": "diamond" if name == "The pick" else "circle",
+                "opacity": 0.5 if name == "Fits" else 0.95,
+                "line": {"width": 0},
+            },
+            customdata=[[pick.name, pick.quantization or "", _hover(pick)] for pick in picks],
+            hovertemplate="<b>%{customdata[0]}</b> %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
+        )
+    line = [answer.picks[index] for index in answer.pareto]
     figure.add_scatter(
-        x=[_decode(pick) for pick in front],
-        y=[pick.quality for pick in front],
+        x=[_decode(pick) for pick in line],
+        y=[pick.quality for pick in line],
         mode="lines",
-        line={"dash": "dot", "width": 1.5, "color": "rgba(128,140,136,0.9)"},
-        name="Nothing is both better and faster",
+        line={"dash": "dot", "width": 1.5, "color": _FRONT},
+        showlegend=False,
         hoverinfo="skip",
     )
-    for name, members in (
-        ("Fits", [pick for index, pick in shown if index]),
-        ("The pick", [pick for index, pick in shown if not index]),
-    ):
-        figure.add_scatter(
-            x=[_decode(pick) for pick in members],
-            y=[pick.quality for pick in members],
-            error_y={"type": "data", "array": [pick.quality_se for pick in members], "visible": name == "The pick"},
-            mode="markers",
-            name=name,
-            marker={
-                "size": [_marker(pick) for pick in members],
-                "symbol": "star" if name == "The pick" else "circle",
-                "opacity": 0.85,
-                "line": {"width": 1, "color": "rgba(255,255,255,0.6)"},
-            },
-            customdata=[[pick.name, pick.quantization, _memory_text(pick)] for pick in members],
-            hovertemplate="<b>%{customdata[0]}</b> %{customdata[1]}<br>%{x:.1f} tok/s · quality %{y:.0f}"
-            "<br>%{customdata[2]}<extra></extra>",
-        )
     figure.update_layout(
-        height=420,
+        height=440,
         margin=_MARGIN,
-        xaxis={"title": "Decode speed, tokens per second (log)", "type": "log"},
-        yaxis={"title": "Quality on this task, 0–100"},
-        legend={"orientation": "h", "y": 1.1, "x": 0},
+        xaxis={"title": "Decode speed here, tokens per second (log scale)", "type": "log", "tickvals": _DECADES},
+        yaxis={"title": "Quality on this task, of 100"},
+        showlegend=False,
     )
     return figure
+
+
+def _named(answer: Recommendation) -> set[int]:
+    """The picks whose names are written beside their marks: the pick, then those of the front with room."""
+    points = {
+        index: (math.log10(_decode(answer.picks[index])), answer.picks[index].quality)
+        for index in (0, *answer.pareto)
+        if index < len(answer.picks) and _decode(answer.picks[index]) > 0
+    }
+    wide, high = (
+        (max(values) - min(values) or 1.0 for values in zip(*points.values(), strict=True)) if points else (1, 1)
+    )
+    named: list[int] = []
+    for index in sorted(points, key=lambda index: (index != 0, -answer.picks[index].score)):
+        x, y = points[index]
+        if all(
+            abs(x - points[other][0]) > _APART_X * wide or abs(y - points[other][1]) > _APART_Y * high
+            for other in named
+        ):
+            named.append(index)
+    return set(named)
+
+
+def _middle(speeds: Sequence[float]) -> float:
+    """The speed in the middle of a logarithmic axis."""
+    return math.sqrt(min(speeds) * max(speeds)) if speeds else 0.0
 
 
 def _decode(pick: Pick) -> float:
@@ -103,81 +100,48 @@ def _decode(pick: Pick) -> float:
     return decode.value if decode else 0.0
 
 
-def _memory_text(pick: Pick) -> str:
-    memory = pick.estimate.memory
-    return size(memory.total_bytes - memory.reclaimable_bytes) if memory else ""
+def _hover(pick: Pick) -> str:
+    decode, memory = pick.estimate.decode_tokens_per_s, pick.estimate.memory
+    lines = [f"quality {pick.quality:.0f} ± {pick.quality_se:.0f}"]
+    if decode:
+        lines.append(f"{rate(decode.value)} ({rate(decode.low)} to {rate(decode.high)}, {decode.provenance})")
+    if memory:
+        lines.append(f"{size(charged_bytes(memory))} of memory")
+    return "<br>".join(lines)
 
 
 def _marker(pick: Pick) -> float:
     """A marker's width in pixels: its area grows with memory."""
     memory = pick.estimate.memory
-    return 9.0 + 4.0 * (memory.total_bytes / GIB) ** 0.5 if memory else 9.0
+    return 7.0 + 3.0 * (memory.total_bytes / GIB) ** 0.5 if memory else 7.0
 
 
-def speed_ranges(picks: Sequence[Pick]) -> go.Figure:
-    """Predicted decode speed of each pick as a dot in its range."""
-    shown = [pick for pick in picks if pick.estimate.decode_tokens_per_s][::-1]
-    figures = [pick.estimate.decode_tokens_per_s for pick in shown]
-    known: list[Figure] = [figure for figure in figures if figure is not None]
-    figure = go.Figure(
-        go.Scatter(
-            x=[one.value for one in known],
-            y=[f"{pick.name} {pick.quantization}" for pick in shown],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [one.high - one.value for one in known],
-                "arrayminus": [one.value - one.low for one in known],
-            },
-            mode="markers",
-            marker={"size": 9},
-            customdata=[[rate(one.low), rate(one.high), one.provenance] for one in known],
-            hovertemplate="%{y}<br>%{x:.1f} tok/s (%{customdata[0]} to %{customdata[1]}, %{customdata[2]})"
-            "<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        height=70 + 26 * len(shown),
-        margin=_MARGIN,
-        xaxis={"title": "Decode, tokens per second", "rangemode": "tozero"},
-        yaxis={"automargin": True},
-    )
-    return figure
-
-
-def predicted_measured(pairs: Sequence[tuple[str, float, float]]) -> go.Figure:
+def predicted_measured(runs: Sequence[tuple[str, float, float]]) -> go.Figure:
     """Predicted against measured speed on one scale; on the line the prediction was right.
 
     Args:
-        pairs: (label, predicted, measured), tokens per second.
+        runs: (label, predicted, measured), tokens per second.
     """
     figure = go.Figure()
-    values = [value for _, predicted, measured in pairs for value in (predicted, measured)]
-    low, high = min(values) * 0.8, max(values) * 1.25
+    values = [value for _, predicted, measured in runs for value in (predicted, measured)]
+    ends = [min(values) * 0.7, max(values) * 1.4]
     figure.add_scatter(
-        x=[low, high], y=[low, high], mode="lines", line={"dash": "dot", "width": 1}, name="Right", hoverinfo="skip"
+        x=ends, y=ends, mode="lines", line={"dash": "dot", "width": 1, "color": _LINE}, name="Right", hoverinfo="skip"
     )
     figure.add_scatter(
-        x=[predicted for _, predicted, _ in pairs],
-        y=[measured for _, _, measured in pairs],
+        x=[predicted for _, predicted, _ in runs],
+        y=[measured for _, _, measured in runs],
         mode="markers",
-        marker={"size": 9},
+        marker={"size": 10, "color": _PICK, "opacity": 0.8},
         name="Runs",
-        text=[label for label, _, _ in pairs],
+        text=[label for label, _, _ in runs],
         hovertemplate="%{text}<br>predicted %{x:.1f}, measured %{y:.1f} tok/s<extra></extra>",
     )
     figure.update_layout(
-        height=360,
+        height=380,
         margin=_MARGIN,
-        xaxis={"title": "Predicted decode, tok/s (log)", "type": "log"},
-        yaxis={"title": "Measured decode, tok/s (log)", "type": "log"},
+        xaxis={"title": "Predicted decode, tok/s (log scale)", "type": "log", "tickvals": _DECADES},
+        yaxis={"title": "Measured decode, tok/s (log scale)", "type": "log", "tickvals": _DECADES},
         showlegend=False,
     )
     return figure
-
-
-def figure_words(figure: Figure | None, kind: str) -> str:
-    """A figure as words: "12 tok/s" or "3.4 s"; a dash when unknown."""
-    if figure is None:
-        return "–"
-    return rate(figure.value) if kind == "rate" else seconds(figure.value)

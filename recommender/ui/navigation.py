@@ -8,6 +8,10 @@ from typing import Any
 
 import streamlit as st
 
+# Pictures that ship: a page icon by name would be fetched from a font server, and the app must work without a network.
+_ASSETS = Path(__file__).parent / "assets"
+MARK, WORDMARK = str(_ASSETS / "mark.svg"), str(_ASSETS / "wordmark.svg")
+
 _PAGES = {
     "find": ("Find", ":material/search:", "The model, quantization and runtime for your machine and your need."),
     "try_it": ("Try", ":material/play_circle:", "Run a model here and see predicted beside measured."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from recommender.catalog.measurements import MeasurementStore
+from recommender.catalog.queries import runtimes
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import device_key, presets, this_machine
 from recommender.errors import RecommenderError
@@ -67,6 +68,11 @@ def storing_problem() -> str:
 @st.cache_data(ttl=_DEVICE_SECONDS, show_spinner=False)
 def this_device() -> Device:
     return this_machine()
+
+
+def forget_device() -> None:
+    """Detect anew at the next look: something about this machine was measured."""
+    this_device.clear()
 
 
 def measurements() -> tuple[Measurement, ...]:

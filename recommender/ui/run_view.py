@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from recommender.engine.words import rate, seconds, size
+from recommender.engine.words import count, rate, seconds, size
 from recommender.runner import protocol
 from recommender.runner.jobs import Job
 from recommender.types import Measurement
-from recommender.ui.cards import badge
 from recommender.ui.resources import runs, storing_problem
+from recommender.ui.words import badge, plain
 
 _POLL_S = 0.25
 _STEPS = {
@@ -35,15 +37,33 @@ def show(job_id: str) -> None:
         _running(job_id)
 
 
+def others(shown_id: str) -> None:
+    """Runs that go on or wait while another one is on the page."""
+    for job in runs().jobs():
+        if not job.ended and job.id != shown_id:
+            st.button(
+                f"{_STEPS[job.state]}: {plain(_what(job))}",
+                icon=":material/visibility:",
+                type="tertiary",
+                key=f"watch_{job.id}",
+                on_click=st.query_params.update,
+                args=({"run": job.id},),
+            )
+
+
+def _what(job: Job) -> str:
+    return f"{job.request.model_id} {job.request.quantization}".strip()
+
+
 @st.fragment(run_every=_POLL_S)
 def _running(job_id: str) -> None:
     job = runs().get(job_id)
     if job is None or job.ended:
         # Once, so that the page shows the end and this fragment is not drawn again.
         st.rerun()
-    with st.container(border=True):
+    with st.container(border=True, key="run"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f":shimmer[**{_STEPS[job.state]}**] {_detail(job)}")
+            st.markdown(f"**{plain(_what(job))}** · :shimmer[{_STEPS[job.state]}] {_detail(job)}", width="content")
             st.button("Stop", icon=":material/stop:", on_click=job.cancel, key="stop_run")
         downloading = job.last(protocol.Downloading)
         if job.state == "downloading" and downloading and downloading.total_bytes:
@@ -71,60 +91,55 @@ def _detail(job: Job) -> str:
 
 
 def _ended(job: Job) -> None:
-    with st.container(border=True):
+    with st.container(border=True, key="run"):
         if job.state == "failed":
-            st.error(job.error, icon=":material/error:")
+            st.error(plain(job.error), icon=":material/error:", title=f"{plain(_what(job))} could not be run")
         elif job.state == "cancelled":
-            st.info("Stopped. Its process is gone and its memory is free.", icon=":material/stop_circle:")
-        answered = job.last(protocol.Answered)
-        if job.text:
-            st.markdown("**Answer**")
-            st.text(job.text)
-        if answered:
-            st.caption(
-                f"{answered.answer_tokens} tokens, the first after {seconds(answered.ttft_s)}, then "
-                f"{rate(answered.decode_tokens_per_s)} {badge('measured here')}"
-                + ("" if answered.template == "file" else " · the file has no chat template: plain completion")
+            st.info(
+                "Its process is gone and its memory is free.",
+                icon=":material/stop_circle:",
+                title=f"Stopped {plain(_what(job))}",
             )
         if job.measurement:
             measured(job.measurement)
             if problem := storing_problem():
-                st.warning(problem)
+                st.warning(plain(problem))
+        answered = job.last(protocol.Answered)
+        if job.text:
+            st.markdown("**Its answer**")
+            st.text(job.text)
+        if answered:
+            st.caption(
+                f"{count(answered.answer_tokens)} tokens, the first after {seconds(answered.ttft_s)}, then "
+                f"{rate(answered.decode_tokens_per_s)} {badge('measured here')}"
+                + ("" if answered.template == "file" else " · the file has no chat template: plain completion")
+            )
 
 
 def measured(result: Measurement) -> None:
     """Predicted beside measured, and how the run went."""
-    st.markdown(f"**Predicted beside measured** · {result.model_id} {result.quantization}")
+    st.markdown(f"**{plain(f'{result.model_id} {result.quantization}'.strip())}** · predicted beside measured")
     rows: list[tuple[str, str, str, str]] = []
 
-    def add(name: str, predicted: float | None, value: float | None, words: object) -> None:
-        if value is None:
-            return
-        say = words if callable(words) else str
-        off = f"{(value / predicted - 1):+.0%}" if predicted else "–"
-        rows.append((name, say(predicted) if predicted else "no prediction", say(value), off))
+    def add(name: str, predicted: float | None, value: float | None, words: Callable[[float], str]) -> None:
+        if value is not None:
+            off = f"{value / predicted - 1:+.0%}" if predicted else "–"
+            rows.append((name, words(predicted) if predicted else "no prediction", words(value), off))
 
     add("Decode", result.predicted_decode_tokens_per_s, result.decode_tokens_per_s, rate)
     add("Prefill", result.predicted_prefill_tokens_per_s, result.prefill_tokens_per_s, rate)
     add("First token", result.predicted_ttft_s, result.ttft_s, seconds)
     if result.memory:
         add("Memory", result.predicted_memory_bytes, result.memory.total_bytes, size)
-    st.table(
-        {
-            "": [row[0] for row in rows],
-            "Predicted": [row[1] for row in rows],
-            "Measured": [row[2] for row in rows],
-            "Measured against predicted": [row[3] for row in rows],
-        },
-        hide_index=True,
-    )
+    heads = ("Figure", f"Predicted {badge('estimated')}", f"Measured {badge('measured here')}", "Difference")
+    st.table({head: [row[place] for row in rows] for place, head in enumerate(heads)}, hide_index=True)
     spread = f"{rate(result.decode_low)} to {rate(result.decode_high)}"
     peak = f" · peak resident {size(result.peak_resident_bytes)}" if result.peak_resident_bytes else ""
     st.caption(
         f"Medians of {result.repeats} repeats ({spread}) · {result.prompt_tokens} prompt and {result.gen_tokens} "
-        f"generated tokens · loaded in {seconds(result.load_s)}{peak} · {result.binding} {badge('measured here')}"
+        f"generated tokens · loaded in {seconds(result.load_s)}{peak} · {result.binding}"
     )
     if result.noisy:
-        st.warning(f"Noisy, so it corrects nothing: {result.noise_reason}", icon=":material/graphic_eq:")
+        st.warning(f"Noisy, so it corrects nothing: {plain(result.noise_reason)}", icon=":material/graphic_eq:")
     else:
         st.caption("Kept in the history. From now on it corrects the estimates for this computer.")

@@ -14,14 +14,15 @@ from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
 from recommender.ui.navigation import page
 from recommender.ui.resources import calibration_of, catalog
+from recommender.ui.start import Wanted
 from recommender.ui.words import plain
 
 _ALL, _CHART, _MISSED, _METHOD = "All that fit", "Quality against speed", "Just missed", "How it was decided"
 
 
-def _try(pick: Pick) -> None:
+def _try(pick: Pick, here: bool) -> None:
     """Remember what to try; the page switches after the callback, where Streamlit allows it."""
-    st.session_state["go_try"] = pick
+    st.session_state["go_try"] = Wanted(pick, at_once=here)
 
 
 def _all(answer: Recommendation, here: bool) -> None:
@@ -65,7 +66,10 @@ def _rest(answer: Recommendation, here: bool) -> None:
             _all(answer, here)
     if chart.open:
         with chart:
-            st.caption("Higher is better, further right is faster; a larger mark takes more memory.")
+            st.markdown(
+                ":small[:primary[◆] the pick :orange[●] nothing is both better and faster :gray[●] fits. A larger mark "
+                "takes more memory. Speeds are estimated unless a mark's label says otherwise.]"
+            )
             st.plotly_chart(
                 quality_speed(answer),
                 key="scatter",
@@ -85,8 +89,8 @@ def _rest(answer: Recommendation, here: bool) -> None:
 
 
 if (going := st.session_state.pop("go_try", None)) is not None:
-    st.session_state["start"] = going.model_id, going.quantization
-    st.switch_page(page("try_it"), query_params={"model": going.model_id, "quant": going.quantization or ""})
+    st.session_state["wanted"] = going
+    st.switch_page(page("try_it"))
 
 try:
     for note in catalog().notes:
@@ -103,10 +107,9 @@ except RecommenderError as error:
 if answer.picks:
     cards.answer_card(answer, asked.here, _try)
     if answer.alternatives:
-        for place, (column, (trade, pick)) in enumerate(
-            zip(st.columns(len(answer.alternatives)), answer.alternatives, strict=True)
-        ):
-            with column:
+        columns = st.columns(max(2, len(answer.alternatives)))
+        for place, (trade, pick) in enumerate(answer.alternatives):
+            with columns[place]:
                 cards.alternative_card(trade, pick, place, _try, asked.here, fits=pick in answer.picks)
     _rest(answer, asked.here)
 else:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from recommender import paths
 from recommender.engine.words import count
-from recommender.ui.cards import badge
 from recommender.ui.resources import catalog
+from recommender.ui.words import badge
 
 _ORIGINS = {
     "measured here": "run on this computer, median of at least three repeats, kept in the history",
