@@ -733,6 +733,8 @@ CREATE TABLE shapes (
     v_window_elements_per_token DOUBLE,
     window_tokens DOUBLE,
     state_bytes DOUBLE,
+    v_full_even_elements_per_token DOUBLE, -- values as wide as the widest layer's, as without flash attention
+    v_window_even_elements_per_token DOUBLE,
     reason VARCHAR NOT NULL -- why it is not complete; "" when it is
 );
 COMMENT ON TABLE shapes IS 'derived: one row per model';

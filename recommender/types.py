@@ -131,7 +131,9 @@ class KvShape:
     """What the cache holds, per sequence. Elements are summed over the layers that keep them.
 
     ``*_full`` layers keep every position, ``*_window`` layers only the last ``window_tokens``;
-    ``state_bytes`` is what recurrent and convolution layers keep whatever the length (f32).
+    ``state_bytes`` is what recurrent and convolution layers keep whatever the length (f32). ``v_*_even`` are the
+    values' elements if every layer's were as wide as the widest layer's: llama.cpp stores them so without flash
+    attention.
     """
 
     k_full_elements_per_token: float
@@ -140,6 +142,8 @@ class KvShape:
     v_window_elements_per_token: float = 0.0
     window_tokens: int = 0
     state_bytes: float = 0.0
+    v_full_even_elements_per_token: float = 0.0
+    v_window_even_elements_per_token: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,8 @@ class VariantColumns:
     exact: NDArray[np.bool_]
     repack_x86_bytes: Floats | None = None  # see Layout; None where the caller has no tensor list
     repack_arm_bytes: Floats | None = None
+    v_full_even_elements_per_token: Floats | None = None  # see KvShape; None: as wide as they are
+    v_window_even_elements_per_token: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.model_id)

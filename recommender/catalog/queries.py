@@ -99,6 +99,7 @@ SELECT v.model_id, v.quantization, $2 AS runtime, v.format, coalesce(h.architect
        h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
        h.k_full_elements_per_token, h.v_full_elements_per_token,
        h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
+       h.v_full_even_elements_per_token, h.v_window_even_elements_per_token,
        v.repack_x86_bytes, v.repack_arm_bytes,
        v.layout = 'exact' AS exact, v.published_bytes, v.repo, v.file, v.availability
 FROM variants v JOIN models m USING (model_id) LEFT JOIN shapes h USING (model_id)

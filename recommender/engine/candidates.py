@@ -43,6 +43,8 @@ _NUMBERS = (
     "state_bytes",
     "repack_x86_bytes",
     "repack_arm_bytes",
+    "v_full_even_elements_per_token",
+    "v_window_even_elements_per_token",
 )
 
 
@@ -205,6 +207,7 @@ SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture,
        h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
        h.k_full_elements_per_token, h.v_full_elements_per_token,
        h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
+       h.v_full_even_elements_per_token, h.v_window_even_elements_per_token,
        sized.repack_x86_bytes, sized.repack_arm_bytes,
        sized.layout = 'exact' AS exact, sized.quality_left AS quality, sized.quality_se, sized.evidence,
        coalesce(sized.thinks, FALSE) AS thinks, sized.context_max, sized.commercial, sized.tools,

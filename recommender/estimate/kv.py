@@ -23,6 +23,7 @@ def kv_shape(arch: Architecture) -> KvShape:
         return KvShape(float(row * len(arch.kv_layers)), 0.0)
     full = [i for i in arch.kv_layers if not arch.windowed[i]]
     window = [i for i in arch.kv_layers if arch.windowed[i]]
+    widest = max((kv * width for kv, width in zip(arch.n_head_kv, arch.value_dim, strict=True)), default=0)
     return KvShape(
         k_full_elements_per_token=float(sum(arch.n_head_kv[i] * arch.head_dim[i] for i in full)),
         v_full_elements_per_token=float(sum(arch.n_head_kv[i] * arch.value_dim[i] for i in full)),
@@ -30,6 +31,8 @@ def kv_shape(arch: Architecture) -> KvShape:
         v_window_elements_per_token=float(sum(arch.n_head_kv[i] * arch.value_dim[i] for i in window)),
         window_tokens=arch.window_tokens if window else 0,
         state_bytes=4.0 * state_elements(arch) * sum(arch.recurrent),
+        v_full_even_elements_per_token=float(widest * len(full)),
+        v_window_even_elements_per_token=float(widest * len(window)),
     )
 
 

@@ -122,8 +122,13 @@ def kv_cache_bytes(variants: VariantColumns, settings: SettingsColumns, full_win
     cells = np.where(padded, _pad(settings.context_tokens), settings.context_tokens)
     wanted = np.minimum(cells, variants.window_tokens + settings.ubatch_tokens)
     window = np.where(full_window, cells, np.where(padded, _pad(wanted), np.minimum(cells, variants.window_tokens)))
-    full = variants.k_full_elements_per_token + variants.v_full_elements_per_token
-    windowed = variants.k_window_elements_per_token + variants.v_window_elements_per_token
+    even = padded & ~settings.flash_attn
+    full = variants.k_full_elements_per_token + _widened(
+        variants.v_full_elements_per_token, variants.v_full_even_elements_per_token, even
+    )
+    windowed = variants.k_window_elements_per_token + _widened(
+        variants.v_window_elements_per_token, variants.v_window_even_elements_per_token, even
+    )
     elements = full * cells + windowed * window
     return np.asarray(settings.parallel * (elements * per_element + variants.state_bytes), dtype=np.float64)
 
@@ -131,6 +136,11 @@ def kv_cache_bytes(variants: VariantColumns, settings: SettingsColumns, full_win
 def runtime_number(runtime: str, part: str) -> float:
     """A number of ``catalog/runtime_memory.csv``; 0 where it has none."""
     return _runtime_numbers().get((runtime, part), 0.0)
+
+
+def _widened(own: Floats, even: Floats | None, applies: Mask) -> Floats:
+    """Values of layers of unequal width, padded where ``applies``."""
+    return own if even is None else np.where(applies, np.fmax(own, even), own)
 
 
 def _pad(tokens: Floats) -> Floats:

@@ -53,7 +53,8 @@ def columns(model_ids: tuple[str, ...], quantization: str = "Q4_0", runtime: str
             name: numbers([getattr(each, name) for each in shapes])
             for name in (
                 "k_full_elements_per_token", "v_full_elements_per_token", "k_window_elements_per_token",
-                "v_window_elements_per_token", "window_tokens", "state_bytes",
+                "v_window_elements_per_token", "window_tokens", "state_bytes", "v_full_even_elements_per_token",
+                "v_window_even_elements_per_token",
             )
         },
         params_total=numbers([parameters(arch) for arch in architectures]),
@@ -185,3 +186,9 @@ def test_managed_rows_have_no_memory() -> None:
 def test_an_unknown_binding_is_refused() -> None:
     with pytest.raises(BadInputError, match="not a binding"):
         of("Qwen/Qwen3-0.6B", binding="llamafile")
+
+
+def test_without_flash_attention_values_are_as_wide_as_the_widest_layers() -> None:
+    with_it, without = of("google/gemma-4-E2B-it"), of("google/gemma-4-E2B-it", flash_attn=False)
+    # 12 windowed layers of 256 and 3 others of 512 have a cache; all values are stored 512 wide.
+    assert without.kv_cache_bytes[0] - with_it.kv_cache_bytes[0] == 2 * 12 * 256 * 1024
