@@ -86,14 +86,16 @@ def parser() -> argparse.ArgumentParser:
     _device_arguments(command)
     command.add_argument("--file", type=Path, help="a GGUF file on this machine")
     command.add_argument("--model", help="a model of the catalog; its file is downloaded when it is not here yet")
-    command.add_argument("--quant", help="quantization, such as Q4_K_M")
-    command.add_argument("--context", type=int, default=4096, help="context length in tokens (4096)")
-    command.add_argument("--threads", type=int, help="threads (the physical cores this process may use)")
-    command.add_argument("--gpu-layers", type=int, default=-1, help="layers on the GPU (-1: as many as fit)")
+    _run_arguments(command)
     command.add_argument("--prompt-tokens", type=int, default=512, help="tokens of the measured prompt (512)")
     command.add_argument("--gen-tokens", type=int, default=128, help="tokens generated per repeat (128)")
-    command.add_argument("--repeats", type=int, default=3, help="repeats (3)")
-    command.add_argument("--binding", choices=("llama-cpp-python", "xllamacpp"), help="binding of llama.cpp")
+
+    command = add("rehearse", _rehearse, "measure a model of the catalog here without downloading it")
+    command.add_argument("--model", help="model id or name")
+    command.add_argument("--runtime", default="llama.cpp", help="runtime (llama.cpp, the only one so far)")
+    _run_arguments(command)
+    command.add_argument("--prompt-tokens", type=int, help="tokens of the measured prompt (512, or fewer for 20 s)")
+    command.add_argument("--gen-tokens", type=int, help="tokens generated per repeat (128, or fewer for 20 s)")
 
     command = add("evaluate", _evaluate, "how right every estimate is, against the catalog's truth or your own files")
     for name, truth in _TRUTHS.items():
@@ -141,6 +143,15 @@ def _device_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--free-ram-gib", type=float, help="free memory in GiB")
     command.add_argument("--vram-gib", type=float, help="GPU memory in GiB")
     command.add_argument("--bandwidth-gb-s", type=float, help="memory bandwidth in GB/s")
+
+
+def _run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--quant", help="quantization, such as Q4_K_M")
+    command.add_argument("--context", type=int, default=4096, help="context length in tokens (4096)")
+    command.add_argument("--threads", type=int, help="threads (the physical cores this process may use)")
+    command.add_argument("--gpu-layers", type=int, default=-1, help="layers on the GPU (-1: as many as fit)")
+    command.add_argument("--repeats", type=int, default=3, help="repeats (3)")
+    command.add_argument("--binding", choices=("llama-cpp-python", "xllamacpp"), help="binding of llama.cpp")
 
 
 def _need_arguments(command: argparse.ArgumentParser) -> None:
@@ -341,6 +352,13 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     device = _chosen_device(arguments)
     value, text = measure_command(arguments, device)
+    _print(arguments, value, text)
+
+
+def _rehearse(arguments: argparse.Namespace) -> None:
+    from recommender.cli_rehearse import rehearse_command
+
+    value, text = rehearse_command(arguments)
     _print(arguments, value, text)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from recommender.device import device_key
-from recommender.engine.estimate_rows import EstimateAnswer
+from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, estimate_one
 from recommender.runner.hub import resolve_file
 from recommender.runner.protocol import RunRequest
+from recommender.runner.rehearse import REPEATS, expected_s, usual_counts
 from recommender.types import Device, Settings
+
+if TYPE_CHECKING:
+    from recommender.catalog.store import Catalog
 
 MEASURED_PROMPT_TOKENS, MEASURED_GEN_TOKENS, MEASURED_REPEATS = 512, 128, 3
 
@@ -83,3 +88,33 @@ def run_request(
         predicted_ttft_s=ttft.value if ttft else None,
         predicted_memory_bytes=memory.total_bytes if memory else None,
     )
+
+
+@dataclass(frozen=True)
+class RehearsalPlan:
+    """A rehearsal as it would be run. ``prior`` is estimated without calibration: kept beside the result, a corrected
+    prediction would teach that nothing needs correcting."""
+
+    prior: EstimateAnswer
+    prompt_tokens: int
+    gen_tokens: int
+    expected_s: float  # NaN where the speed cannot be estimated
+
+
+def plan_rehearsal(
+    request: EstimateRequest,
+    catalog: Catalog,
+    prompt_tokens: int | None = None,
+    gen_tokens: int | None = None,
+    repeats: int = REPEATS,
+) -> RehearsalPlan:
+    """How many tokens to measure for about 20 s, unless they are given, and the estimate for just that.
+
+    Raises:
+        RecommenderError: the name is unknown or a setting makes no sense.
+    """
+    usual = usual_counts(estimate_one(request, catalog).estimate, request.context_tokens, repeats)
+    prompt = usual[0] if prompt_tokens is None else prompt_tokens
+    gen = usual[1] if gen_tokens is None else gen_tokens
+    prior = estimate_one(replace(request, prompt_tokens=prompt, gen_tokens=gen), catalog)
+    return RehearsalPlan(prior, prompt, gen, expected_s(prior.estimate, prompt, gen, repeats))

@@ -1,0 +1,142 @@
+"""``recommender rehearse``: measure a model of the catalog here before anything is downloaded."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import replace
+from typing import Any
+
+from recommender.catalog.measurements import MeasurementStore, calibration_for
+from recommender.catalog.store import open_catalog
+from recommender.device import this_machine
+from recommender.engine.estimate_rows import EstimateRequest, estimate_one
+from recommender.engine.words import rate, seconds, size
+from recommender.errors import BadInputError
+from recommender.present import estimate_json, jsonable
+from recommender.runner import protocol
+from recommender.runner.bindings import choose_binding
+from recommender.runner.rehearse import rehearse
+from recommender.trial import RehearsalPlan, plan_rehearsal
+from recommender.types import Estimate, Figure, Measurement
+
+RUNTIME = "llama.cpp"
+NO_DISK = "The load time leaves out reading the file from disk: there is nothing to read."
+UPPER_BOUND = "Zeros draw less power than weights, so a GPU at its power limit may be slower with the real file."
+
+
+def rehearse_command(arguments: argparse.Namespace) -> tuple[Any, str]:
+    """Rehearse what the command line names, keep the measurement, and return it as JSON and as text.
+
+    Raises:
+        BadInputError: no model was named, its shape is not known, or a number makes no sense.
+        RecommenderError: it would not fit, or could not be loaded or run.
+    """
+    if not arguments.model or not arguments.quant:
+        raise BadInputError("Say what to rehearse: --model and --quant.")
+    if arguments.runtime != RUNTIME:
+        raise BadInputError(f"{arguments.runtime} cannot be rehearsed, only {RUNTIME}: leave --runtime out.")
+    if arguments.repeats < 1:
+        raise BadInputError(f"--repeats must be at least 1, not {arguments.repeats}.")
+    device = this_machine()
+    binding = choose_binding(arguments.binding)
+    with open_catalog() as catalog:
+        request = EstimateRequest(
+            arguments.model,
+            arguments.quant,
+            device,
+            context_tokens=arguments.context,
+            threads=arguments.threads,
+            gpu_layers=arguments.gpu_layers,
+        )
+        plan = plan_rehearsal(request, catalog, arguments.prompt_tokens, arguments.gen_tokens, arguments.repeats)
+        counted = replace(request, prompt_tokens=plan.prompt_tokens, gen_tokens=plan.gen_tokens)
+        shown = estimate_one(counted, catalog, calibration_for(device)).estimate
+        if not arguments.json:
+            print(_announcement(plan, arguments.repeats), file=sys.stderr)
+        result = rehearse(
+            plan.prior.model_id,
+            plan.prior.quantization,
+            plan.prior.settings,
+            catalog=catalog,
+            device=device,
+            estimate=plan.prior.estimate,
+            binding=binding.id,
+            prompt_tokens=plan.prompt_tokens,
+            gen_tokens=plan.gen_tokens,
+            repeats=arguments.repeats,
+            on_event=None if arguments.json else _report,
+        )
+    store = MeasurementStore()
+    store.add(result)
+    for note in store.notes:
+        print(f"recommender: {note}", file=sys.stderr)
+    return rehearsal_json(result, shown), rehearsal_text(result, shown)
+
+
+def rehearsal_json(result: Measurement, estimate: Estimate) -> dict[str, Any]:
+    """A rehearsal with the estimate (calibrated, as ``recommender estimate`` prints it) beside each figure."""
+    found: dict[str, Any] = jsonable(result)
+    beside = estimate_json(estimate)
+    for name in ("prefill", "decode"):
+        median, low, high = found[f"{name}_tokens_per_s"], found.pop(f"{name}_low"), found.pop(f"{name}_high")
+        spread = {"median": median, "low": low, "high": high}
+        found[f"{name}_tokens_per_s"] = {**spread, "estimate": beside[f"{name}_tokens_per_s"]}
+    if found["memory"] is not None:
+        found["memory"] = {**found["memory"], "estimate": beside["memory"]}
+    return {**found, "estimate": beside, "notes": list(notes(result))}
+
+
+def notes(result: Measurement) -> tuple[str, ...]:
+    """What a rehearsal cannot show."""
+    return (NO_DISK, UPPER_BOUND) if result.settings.gpu_layers else (NO_DISK,)
+
+
+def rehearsal_text(result: Measurement, estimate: Estimate) -> str:
+    """A rehearsal as lines, the estimate beside each figure."""
+    lines = [
+        f"{result.model_id} {result.quantization}, rehearsed with {result.binding}, {result.settings.threads} threads, "
+        f"{result.prompt_tokens} + {result.gen_tokens} tokens, {result.repeats} repeats",
+        f"  decode   {rate(result.decode_tokens_per_s)} ({rate(result.decode_low)} to {rate(result.decode_high)})"
+        + _beside(estimate.decode_tokens_per_s, rate),
+        f"  prefill  {rate(result.prefill_tokens_per_s)} ({rate(result.prefill_low)} to {rate(result.prefill_high)})"
+        + _beside(estimate.prefill_tokens_per_s, rate),
+        f"  TTFT     {seconds(result.ttft_s)}" + _beside(estimate.ttft_s, seconds),
+        f"  load     {seconds(result.load_s)}" + _beside(estimate.load_s, seconds),
+    ]
+    memory, expected = result.memory, estimate.memory
+    if memory is not None:
+        lines.append("  memory   measured, estimated")
+        for part in ("weights", "kv_cache", "compute", "overhead", "total", "reclaimable"):
+            guess = size(getattr(expected, f"{part}_bytes")) if expected else "unknown"
+            lines.append(f"    {part.replace('_', ' '):12s} {size(getattr(memory, f'{part}_bytes'))}, {guess}")
+    if result.peak_resident_bytes:
+        lines.append(f"  peak     {size(result.peak_resident_bytes)} resident")
+    lines += [f"  {note}" for note in notes(result)]
+    if result.noisy:
+        lines.append(f"  Noisy, so it corrects nothing: {result.noise_reason}.")
+    return "\n".join(lines)
+
+
+def _announcement(plan: RehearsalPlan, repeats: int) -> str:
+    time = f"about {seconds(plan.expected_s)}" if math.isfinite(plan.expected_s) else "an unknown time"
+    return (
+        f"Rehearsing {plan.prior.model_id} {plan.prior.quantization}: {repeats} × {plan.prompt_tokens} + "
+        f"{plan.gen_tokens} tokens, {time}, downloads nothing …"
+    )
+
+
+def _report(event: protocol.Event) -> None:
+    """Progress on standard error, a line per step."""
+    if isinstance(event, protocol.Loading):
+        print(f"Loading {size(event.file_bytes)} without weights with {event.binding} …", file=sys.stderr)
+    elif isinstance(event, protocol.Repeat):
+        print(f"Repeat {event.number} of {event.of}: {rate(event.decode_tokens_per_s)}", file=sys.stderr)
+
+
+def _beside(figure: Figure | None, words: Any) -> str:
+    if figure is None:
+        return ""
+    corrected = "" if figure.provenance == "estimated" else f" ({figure.provenance})"
+    return f", estimated {words(figure.value)}{corrected}"

@@ -1,0 +1,274 @@
+"""Rehearsal: measure a model on this machine before anything is downloaded.
+
+A weightless file (``weightless.py``) has the model's exact tensor shapes and types and takes a few MB of disk. The real
+runtime loads and runs it like the real file, so memory, prefill and decode are those of the real file; only the time
+to read it from disk is not in its load time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from recommender import paths
+from recommender.device import device_key, memory_budget
+from recommender.errors import BadInputError, NotWritableError, RunError
+from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
+from recommender.estimate.tensors import layout
+from recommender.runner.jobs import Job, RunManager
+from recommender.runner.measure import measure
+from recommender.runner.protocol import Event, RunRequest
+from recommender.runner.weightless import supports_sparse_files, write_weightless
+from recommender.types import GIB, MIB, Device, Estimate, Measurement, Memory, Settings
+
+if TYPE_CHECKING:
+    from recommender.catalog.store import Catalog
+
+__all__ = ["architecture_of", "expected_s", "prepare", "rehearse", "remove_leftovers", "submit", "usual_counts"]
+
+# Prompt and generated tokens, most telling first: the protocol's own, then what a slow machine can do in the time.
+COUNTS = ((512, 128), (256, 64), (128, 32), (64, 16))
+USUAL_S = 20.0  # what a rehearsal should take
+REPEATS = 3
+START_S = 2.0  # Python, the runtime's library and the file's header, before the model is loaded
+WARM_UP_TOKENS = 8  # generated once before the repeats (worker.py)
+# A weightless file's own data: the tokenizer, and with experts their routers; the largest take some tens of MB.
+DISK_BYTES = 128 * MIB
+# Files of a process, by its id: of a weightless model, and the trial whether the disk keeps holes (weightless.py).
+_OWN_FILES = re.compile(r"(?:rehearsal-(\d+)-\w+\.gguf|\.sparse-trial-(\d+))")
+
+
+def rehearse(
+    model_id: str,
+    quantization: str,
+    settings: Settings,
+    *,
+    catalog: Catalog,
+    device: Device,
+    estimate: Estimate | None = None,
+    binding: str | None = None,
+    prompt_tokens: int = COUNTS[0][0],
+    gen_tokens: int = COUNTS[0][1],
+    repeats: int = REPEATS,
+    on_event: Callable[[Event], None] | None = None,
+) -> Measurement:
+    """Measure ``model_id`` in ``quantization`` on this machine without its weights, and wait for the result.
+
+    Args:
+        device: this machine, with its free memory.
+        estimate: what it should need and do, made without calibration; kept beside the result. Its memory is checked
+            against what is free.
+        on_event: called with each event, on another thread.
+
+    Raises:
+        UnknownNameError: the catalog has no such model.
+        BadInputError: the model's exact shape is not known, or a number makes no sense.
+        RunError: memory or disk would not hold it, the disk keeps no sparse files, or the runtime refused.
+        RuntimeMissingError: no binding of llama.cpp is installed.
+    """
+    request = prepare(
+        model_id,
+        quantization,
+        settings,
+        catalog=catalog,
+        device=device,
+        estimate=estimate,
+        binding=binding,
+        prompt_tokens=prompt_tokens,
+        gen_tokens=gen_tokens,
+        repeats=repeats,
+    )
+    try:
+        return measure(request, on_event)
+    finally:
+        _remove(request)
+
+
+def submit(manager: RunManager, request: RunRequest) -> Job:
+    """Queue a rehearsal that ``prepare`` made; its file goes when the job ends, however that comes."""
+    try:
+        job = manager.submit(request)
+    except BaseException:
+        _remove(request)
+        raise
+
+    def clean_up() -> None:
+        job.wait()
+        _remove(request)
+
+    threading.Thread(target=clean_up, name="rehearsal file", daemon=True).start()
+    return job
+
+
+def prepare(
+    model_id: str,
+    quantization: str,
+    settings: Settings,
+    *,
+    catalog: Catalog,
+    device: Device,
+    estimate: Estimate | None = None,
+    binding: str | None = None,
+    prompt_tokens: int = COUNTS[0][0],
+    gen_tokens: int = COUNTS[0][1],
+    repeats: int = REPEATS,
+) -> RunRequest:
+    """Refuse what cannot be rehearsed, else write the weightless file and return the run that measures it.
+
+    Removes what rehearsals of dead processes left behind. Arguments and errors as for ``rehearse``.
+    """
+    arch = architecture_of(catalog, model_id)
+    memory = estimate.memory if estimate else None
+    if memory is not None:
+        _check_memory(arch.model_id, quantization, memory, device)
+    request = RunRequest(
+        model_id=arch.model_id,
+        quantization=quantization,
+        settings=settings,
+        model_path="-",
+        binding=binding,
+        prompt_tokens=prompt_tokens,
+        gen_tokens=gen_tokens,
+        repeats=repeats,
+        device_name=device.name,
+        device_key=device_key(device),
+        rehearsal=True,
+        predicted_decode_tokens_per_s=_value(estimate.decode_tokens_per_s if estimate else None),
+        predicted_prefill_tokens_per_s=_value(estimate.prefill_tokens_per_s if estimate else None),
+        predicted_ttft_s=_value(estimate.ttft_s if estimate else None),
+        predicted_memory_bytes=memory.total_bytes if memory else None,
+    )
+    request.check()
+    if repeats < 1:
+        raise BadInputError(f"A rehearsal needs at least 1 repeat, not {repeats}.")
+    return replace(request, model_path=str(_write(arch, quantization)))
+
+
+def architecture_of(catalog: Catalog, model_id: str) -> Architecture:
+    """All numbers of a model's shape.
+
+    Raises:
+        UnknownNameError: the catalog has no such model.
+        BadInputError: its shape is not known exactly, so no file of that shape can be made.
+    """
+    model = catalog.model(model_id)
+    rows = [_texts(catalog, table, model.model_id) for table in ("models", "architectures")]
+    try:
+        return architecture_from_row(merge_rows(rows[0], rows[1]))
+    except BadInputError as error:
+        raise BadInputError(
+            f"{model.name} cannot be rehearsed, because its exact shape is not known. {error}"
+        ) from None
+
+
+def expected_s(estimate: Estimate | None, prompt_tokens: int, gen_tokens: int, repeats: int = REPEATS) -> float:
+    """About how long a rehearsal takes, from its estimated speeds; NaN where they are unknown."""
+    prefill = _value(estimate.prefill_tokens_per_s if estimate else None)
+    decode = _value(estimate.decode_tokens_per_s if estimate else None)
+    if not prefill or not decode:
+        return float("nan")
+    prompts, steps = (repeats + 1) * prompt_tokens, repeats * gen_tokens + WARM_UP_TOKENS
+    return START_S + prompts / prefill + steps / decode
+
+
+def usual_counts(estimate: Estimate | None, context_tokens: int, repeats: int = REPEATS) -> tuple[int, int]:
+    """Prompt and generated tokens of a rehearsal that takes about 20 s: the protocol's 512 and 128 where the machine
+    is fast enough, fewer where it is not or where the context is short."""
+    fitting = [counts for counts in COUNTS if sum(counts) < context_tokens] or [COUNTS[-1]]
+    quick = [counts for counts in fitting if expected_s(estimate, *counts, repeats) <= USUAL_S]
+    return quick[0] if quick else fitting[-1]
+
+
+def remove_leftovers(folder: Path | None = None) -> int:
+    """Remove the files of rehearsals whose process is gone, and return how many there were."""
+    folder = folder or paths.scratch_dir()
+    removed = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = _OWN_FILES.fullmatch(path.name)
+        if found and not _alive(int(found[1] or found[2]), path):
+            with contextlib.suppress(OSError):  # another program was quicker, or has it open
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _alive(pid: int, path: Path) -> bool:
+    """Whether the process that wrote ``path`` still runs; ids are used again, so a younger process does not count."""
+    try:
+        return bool(psutil.Process(pid).create_time() <= path.stat().st_mtime + 1)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _check_memory(model_id: str, quantization: str, memory: Memory, device: Device) -> None:
+    budget = memory_budget(device)
+    in_ram = memory.total_bytes - memory.reclaimable_bytes - memory.gpu_bytes
+    places = [("memory", in_ram, budget.ram_bytes)]
+    if memory.gpu_bytes and not budget.unified:
+        places.append(("GPU memory", memory.gpu_bytes, budget.gpu_bytes))
+    for name, needed, free in places:
+        if free is not None and needed > free:
+            raise RunError(
+                f"{model_id} {quantization} needs {needed / GIB:.1f} GiB of {name}, {free / GIB:.1f} GiB are free: "
+                f"short by {(needed - free) / GIB:.1f} GiB. Choose a smaller quantization or a shorter context."
+            )
+
+
+def _write(arch: Architecture, quantization: str) -> Path:
+    folder = paths.scratch_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        # Without holes a file takes its full size; write_weightless refuses the large ones.
+        needed = DISK_BYTES if supports_sparse_files(folder) else layout(arch, quantization).file_bytes
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise RunError(
+                f"The rehearsal's file needs up to {needed / GIB:.1f} GiB in {folder}, where {free / GIB:.1f} GiB are "
+                "free. Make room there, or move the folder with RIGHTSIZE_HOME."
+            )
+        path = folder / f"rehearsal-{os.getpid()}-{uuid.uuid4().hex[:8]}.gguf"
+        try:
+            write_weightless(arch, quantization, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if isinstance(error, RunError):
+            raise
+        raise NotWritableError(f"{folder} cannot be written: {error}. Move it with RIGHTSIZE_HOME.") from error
+    return path
+
+
+def _remove(request: RunRequest) -> None:
+    with contextlib.suppress(OSError):  # on Windows a dying process may hold it: it goes at the next start
+        Path(request.model_path).unlink(missing_ok=True)
+
+
+def _texts(catalog: Catalog, table: str, model_id: str) -> dict[str, str]:
+    """A row as its CSV file has it; empty when there is none."""
+    cursor = catalog.cursor().execute(f"SELECT * FROM {table} WHERE model_id = $1", [model_id])
+    names = [column[0] for column in cursor.description or []]
+    row = cursor.fetchone()
+    return {} if row is None else {name: _text(value) for name, value in zip(names, row, strict=True)}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _value(figure: object) -> float | None:
+    value = getattr(figure, "value", None)
+    return float(value) if value is not None and value > 0 else None
