@@ -157,8 +157,8 @@ class Layout:
     read_bytes_per_token: float  # active experts only, output head included
     bits_per_weight: float
     exact: bool  # False: rough, from parameters × bits
-    repack_x86_bytes: float = 0.0  # tensors that llama.cpp copies into a layout of its own on an AVX2 CPU
-    repack_arm_bytes: float = 0.0  # and on an ARM CPU with dot-product instructions
+    repack_x86_bytes: float = 0.0  # tensors held twice: copied into llama.cpp's own layout on an AVX2 CPU, and mapped
+    repack_arm_bytes: float = 0.0  # the same on an ARM CPU with dot-product instructions
 
 
 @dataclass(frozen=True)

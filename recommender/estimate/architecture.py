@@ -106,7 +106,8 @@ class Architecture:
     def kv_layers(self) -> tuple[int, ...]:
         """Layers with a cache of their own."""
         last = self.n_layer - self.kv_shared_layers
-        return tuple(i for i in range(last) if self.n_head_kv[i] and not self.recurrent[i])
+        both = self.features.recurrent == "mamba2_beside_attention"
+        return tuple(i for i in range(last) if self.n_head_kv[i] and (both or not self.recurrent[i]))
 
     @property
     def head_groups(self) -> int:

@@ -7,6 +7,8 @@ What is live at once in a step follows from the graphs of ``src/models/*.cpp`` a
   ``tensors.live_width`` gives for the architecture;
 * without flash attention, the scores of all heads, and about ``7 × n_embd`` floats per token beside them;
 * at the end, the logits of the tokens that are put out, and ``2 × n_embd`` floats per token;
+* with latent attention (keys but no values are kept), the queries and results of all heads in latent space instead
+  of the last two: three rows without flash attention, two at the end;
 * all along, the masks: one number per token and cell of each kind of cache, 2 bytes with flash attention, else 4.
 """
 
@@ -23,6 +25,7 @@ FLOAT_BYTES = 4.0
 WIDE, BESIDE_WIDE = 3.0, 5.0
 BESIDE_SCORES = 7.0
 BESIDE_LOGITS = 2.0
+LATENT_BESIDE_SCORES, LATENT_BESIDE_LOGITS = 3.0, 2.0
 CELL_PADDING = 256.0
 
 
@@ -46,10 +49,18 @@ def llama_cpp(
     masks = attended * tokens * np.where(settings.flash_attn, 2.0, FLOAT_BYTES)
     wide = (WIDE * variants.n_ff + BESIDE_WIDE * variants.n_embd) * tokens * FLOAT_BYTES
     largest = np.where(variants.k_full_elements_per_token > 0, cells, window)
-    scores = (variants.n_head * largest + BESIDE_SCORES * variants.n_embd) * tokens * FLOAT_BYTES
+    latent = (variants.k_full_elements_per_token > 0) & (variants.v_full_elements_per_token == 0)
+    rows = variants.n_head * variants.k_full_elements_per_token / variants.n_layer
+    beside_scores = np.where(
+        latent, LATENT_BESIDE_SCORES * rows + 1.5 * variants.n_embd, BESIDE_SCORES * variants.n_embd
+    )
+    scores = (variants.n_head * largest + beside_scores) * tokens * FLOAT_BYTES
     wide = np.where(settings.flash_attn, wide, np.maximum(wide, scores))
     outputs = np.where(whole_batch, tokens, np.minimum(settings.parallel, tokens))
-    last = (variants.n_vocab * outputs + BESIDE_LOGITS * variants.n_embd * tokens) * FLOAT_BYTES
+    beside_logits = np.where(
+        latent & whole_batch, LATENT_BESIDE_LOGITS * rows + variants.n_embd, BESIDE_LOGITS * variants.n_embd
+    )
+    last = (variants.n_vocab * outputs + beside_logits * tokens) * FLOAT_BYTES
     step = np.maximum(wide + masks, last)
     return np.asarray(step + output_bytes(variants, settings), dtype=np.float64)
 

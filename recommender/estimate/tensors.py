@@ -105,11 +105,26 @@ def live_width(arch: Architecture) -> float:
     share = 1.0 / 3.0 if arch.features.ffn == "plain" else 1.0
     widths = [width * share for width in arch.n_ff]
     if arch.n_expert:
-        routed = float(arch.n_ff_expert * arch.n_expert_used)
+        routed = share * arch.n_ff_expert * arch.n_expert_used
         # The experts' results fit where gate and up were unless the model is wider than both.
         wider = arch.n_embd > 2 * arch.n_ff_expert
         widths.append(routed + (arch.n_embd * arch.n_expert_used / 3.0 if wider else 0.0))
+    widths.append(_mixer_floats(arch) / 3.0)
     return max(widths) + _beside_layers(arch) / 3.0
+
+
+def _mixer_floats(arch: Architecture) -> float:
+    """Floats per token that a recurrent mixer holds at once beside five rows of the model's width; 0 without one.
+
+    A state-space mixer holds its whole input projection, its result, and the convolution's input and output; a gated
+    delta-net the convolution's input and output.
+    """
+    convolved = arch.ssm_inner + 2 * arch.ssm_groups * arch.ssm_state
+    if arch.features.recurrent == "gated_delta":
+        return 2.0 * convolved
+    if arch.ssm_inner:
+        return float(arch.ssm_inner + convolved + arch.ssm_heads) + arch.ssm_inner + 2.0 * convolved
+    return 0.0
 
 
 def _beside_layers(arch: Architecture) -> float:
@@ -210,10 +225,14 @@ def _repacked(
     sizes: NDArray[np.int64],
     wanted: dict[str, int],
 ) -> float:
-    """Bytes of the weight matrices that a CPU build copies into its own layout at load."""
+    """Bytes that weights take beyond the tensors themselves, as a CPU build copies some into a layout of its own."""
     names = type_names()
     rows_of = np.array([wanted.get(name, 0) for name in names])[types]
     fits = (rows_of > 0) & (columns.rows % np.maximum(rows_of, 1) == 0) & ~_drafting(arch, columns)
     embedding = columns.kind == KINDS.index("token_embd")
     head = np.array([arch.tied and name == "token_embd.weight" for name in columns.names])
-    return float(sizes[fits & (~embedding | head)].sum())
+    copied = float(sizes[fits & (~embedding | head)].sum())
+    # What lies before the first and after the last tensor that stays in the file's pages is not mapped at all.
+    stays = np.flatnonzero(~fits | embedding)
+    unmapped = float(sizes[: stays[0]].sum() + sizes[stays[-1] + 1 :].sum())
+    return copied - unmapped
