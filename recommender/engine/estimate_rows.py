@@ -101,6 +101,18 @@ def estimate_one(request: EstimateRequest, catalog: Catalog, calibration: Calibr
     return answer
 
 
+def estimate_row(
+    request: EstimateRequest, row: dict[str, object], calibration: Calibration | None = None
+) -> EstimateAnswer:
+    """Like ``estimate_one`` for columns that do not come from the catalog, such as a file's own (``file_rows``).
+
+    Raises:
+        BadInputError: a setting makes no sense.
+    """
+    _check(request)
+    return _estimate_group([request], [row], calibration)[0]
+
+
 def _check(request: EstimateRequest) -> None:
     for name, least in (
         ("context_tokens", 1),

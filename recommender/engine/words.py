@@ -8,10 +8,10 @@ from recommender.types import GIB, MIB
 
 
 def size(value_bytes: float) -> str:
-    """Bytes as GiB, or MiB below half a GiB: "5.9 GiB"."""
+    """Bytes as GiB, or MiB below half a GiB, or KiB below one MiB: "5.9 GiB"."""
     if value_bytes >= GIB / 2:
         return f"{value_bytes / GIB:.1f} GiB"
-    return f"{value_bytes / MIB:.0f} MiB"
+    return f"{value_bytes / MIB:.0f} MiB" if value_bytes >= MIB else f"{value_bytes / 1024:.0f} KiB"
 
 
 def seconds(value_s: float) -> str:

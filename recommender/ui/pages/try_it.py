@@ -5,10 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from recommender.catalog.queries import variant_columns
-from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
+from recommender.engine.estimate_rows import (
+    EstimateAnswer,
+    EstimateRequest,
+    default_threads,
+    estimate_one,
+    estimate_row,
+)
+from recommender.engine.file_rows import file_row
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import RecommenderError
-from recommender.runner.gguf_header import read_header
+from recommender.runner.gguf_header import GgufHeader, read_header
 from recommender.runner.hub import cached
 from recommender.trial import Source, found_on_hub, run_request
 from recommender.types import Device, Settings
@@ -21,7 +28,7 @@ from recommender.ui.words import badge, plain
 
 _HUB, _LOCAL = "A model of the catalog", "A GGUF file on this computer"
 _RUNTIME = "llama.cpp"
-_CONTEXT_TOKENS = 4096
+_CONTEXT_TOKENS, _LONGEST_CONTEXT = 4096, 1_048_576
 
 
 def _wanted() -> bool:
@@ -74,7 +81,7 @@ def _from_catalog() -> Source | None:
     return Source(model_id, row["quantization"], label, path=str(path or ""), repo=repo, file=file)
 
 
-def _from_disk() -> Source | None:
+def _from_disk() -> tuple[Source | None, GgufHeader | None]:
     """A GGUF that is on this computer; its header is read before anything is loaded."""
     path = st.text_input(
         "Path of the GGUF file",
@@ -83,21 +90,31 @@ def _from_disk() -> Source | None:
         persist_state="session",
     )
     if not path.strip():
-        return None
+        return None, None
     header = read_header(path.strip())
     known = next((one.model_id for one in catalog().models() if one.name.casefold() == header.name.casefold()), "")
     st.caption(
         f"{plain(header.name or header.path.name)} · {plain(header.architecture)} · "
         f"{plain(header.quantization or 'unknown type')} · {size(header.file_bytes)}"
     )
-    label = f"Try it · {size(header.file_bytes)} on this computer"
-    return Source(known or header.name or header.path.name, header.quantization, label, path=str(header.path))
+    label = f"Try it · {size(header.file_bytes)}, already here"
+    name = known or header.name or header.path.name
+    return Source(name, header.quantization, label, path=str(header.path)), header
 
 
-def _predict(source: Source, device: Device, context_tokens: int) -> EstimateAnswer | None:
-    """What the run should show; ``None``, with the reason on the page, when it cannot be predicted."""
-    request = EstimateRequest(source.model_id, source.quantization, device, context_tokens=context_tokens)
+def _predict(
+    source: Source, header: GgufHeader | None, device: Device, context_tokens: int, threads: int
+) -> EstimateAnswer | None:
+    """What the run should show; ``None``, with the reason on the page, when it cannot be predicted.
+
+    A file here is predicted from its own header, so it need not be one that the catalog knows.
+    """
+    request = EstimateRequest(
+        source.model_id, source.quantization, device, context_tokens=context_tokens, threads=threads
+    )
     try:
+        if header is not None:
+            return estimate_row(request, file_row(header, source.model_id), calibration_of(device))
         return estimate_one(request, catalog(), calibration_of(device))
     except RecommenderError as error:
         st.caption(f"No prediction: {plain(str(error))}")
@@ -136,7 +153,7 @@ def _form(at_once: bool) -> None:
     kind = st.segmented_control(
         "What to run", [_HUB, _LOCAL], default=_HUB, key="source", required=True, label_visibility="collapsed", **BOUND
     )
-    source = _from_disk() if kind == _LOCAL else _from_catalog()
+    source, header = _from_disk() if kind == _LOCAL else (_from_catalog(), None)
     if source is None:
         return
     prompt = st.text_area(
@@ -148,9 +165,12 @@ def _form(at_once: bool) -> None:
         height=90,
     )
     with st.popover("Settings", icon=":material/tune:"):
-        context_tokens = st.number_input("Context, tokens", 256, 1_048_576, _CONTEXT_TOKENS, key="try_context", **BOUND)
+        limit = (header.context_tokens if header else None) or _LONGEST_CONTEXT
+        context_tokens = st.number_input(
+            "Context, tokens", 1, _LONGEST_CONTEXT, min(_CONTEXT_TOKENS, limit), key="try_context", **BOUND
+        )
         threads = st.number_input("Threads", 1, 1024, default_threads(device), key="threads", **BOUND)
-    forecast = _predict(source, device, int(context_tokens))
+    forecast = _predict(source, header, device, int(context_tokens), int(threads))
     if forecast:
         _forecast(forecast, device.ram_free_bytes)
     gpu_layers = forecast.settings.gpu_layers if forecast else -1
