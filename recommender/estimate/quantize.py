@@ -22,7 +22,18 @@ from recommender.errors import BadInputError
 from recommender.estimate.blocks import Tensor
 from recommender.paths import catalog_dir
 
-__all__ = ["BlockType", "TensorTable", "block_types", "file_types", "tensor_table", "tensor_types", "type_bytes"]
+__all__ = [
+    "BlockType",
+    "TensorTable",
+    "base_bits",
+    "block_types",
+    "file_types",
+    "gguf_file_type",
+    "tensor_table",
+    "tensor_types",
+    "type_bytes",
+    "type_names",
+]
 
 FULL, HALF, RULE = 0, 1, 2  # always F32; as converted (2 bytes); by the file type's rules
 KINDS = (
@@ -109,6 +120,12 @@ def block_types() -> dict[str, BlockType]:
 def file_types() -> tuple[str, ...]:
     """The GGUF file types that have a rule set, most bits first."""
     return tuple(_mixes())
+
+
+def base_bits(quantization: str) -> float:
+    """Bits per weight of a file type's base type, which most of its tensors have."""
+    item = list(block_types().values())[_mix(quantization).base]
+    return 8.0 * item.block_bytes / item.block
 
 
 def gguf_file_type(quantization: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from functools import lru_cache
 
 import numpy as np
@@ -15,13 +16,14 @@ from recommender.estimate.kv import kv_shape
 from recommender.estimate.quantize import (
     KINDS,
     TensorTable,
-    block_types,
+    base_bits,
     file_types,
     tensor_table,
     tensor_types,
     type_bytes,
     type_names,
 )
+from recommender.paths import catalog_dir
 from recommender.types import Layout
 
 __all__ = [
@@ -184,9 +186,10 @@ def rough_layout(params_total: float, params_active: float | None, quantization:
 
 
 def rough_bits(quantization: str) -> float:
-    """Bits per weight of a file type in a typical model; also for MLX, ONNX and safetensors quantizations.
+    """Bits per weight of a quantization in a typical model; ``BadInputError`` when nothing is known of it.
 
-    From ``quant_types.csv``: measured on Llama 3.1 8B where it has that, else the base type's own.
+    For GGUF file types as measured on Llama 3.1 8B (``quant_types.csv``), else the base type's own; for the other
+    formats what ``quant_loss_types.csv`` states.
     """
     bits = _rough_bits().get(quantization)
     if bits is None:
@@ -196,20 +199,17 @@ def rough_bits(quantization: str) -> float:
 
 @lru_cache(maxsize=1)
 def _rough_bits() -> dict[str, float]:
-    import csv
-
-    from recommender.estimate.quantize import _mixes  # the rules' base types
-    from recommender.paths import catalog_dir
-
-    types = list(block_types().values())
-    bits = {name: 8.0 * types[mix.base].block_bytes / types[mix.base].block for name, mix in _mixes().items()}
-    with open(catalog_dir() / "quant_types.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["kind"] == "file_mix" and row["bpw_llama31_8b"]:
-                bits[row["name"]] = float(row["bpw_llama31_8b"])
-            if row["kind"] == "other_format":
-                bits[row["name"]] = float(row["bits_per_weight"])
+    bits = {row["quantization"]: float(row["bits_per_weight"]) for row in _rows("quant_loss_types.csv")}
+    bits |= {name: base_bits(name) for name in file_types()}
+    for row in _rows("quant_types.csv"):
+        if row["kind"] == "file_mix" and row["bpw_llama31_8b"]:
+            bits[row["name"]] = float(row["bpw_llama31_8b"])
     return bits
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with open(catalog_dir() / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _drafting(arch: Architecture, columns: TensorTable) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recommender.errors import BadInputError
 from recommender.estimate.architecture import architecture_from_row
 from recommender.estimate.gguf_header import tokenizer_bytes
-from recommender.estimate.tensors import file_types, layout, live_width, parameters, rough_layout, tensors
+from recommender.estimate.tensors import file_types, layout, live_width, parameters, rough_bits, rough_layout, tensors
 from tests.estimate.shapes import DENSE, HYBRID, MOE, WINDOWED, catalog_architecture, catalog_rows, dense
 
 EVERY_FILE_TYPE = st.sampled_from(file_types())
@@ -133,6 +133,16 @@ def test_a_rough_layout_says_so_and_reads_active_parameters() -> None:
     assert found.tensor_bytes == pytest.approx(8 * found.read_bytes_per_token)
     with pytest.raises(BadInputError, match="positive"):
         rough_layout(0, None, "Q8_0")
+
+
+@pytest.mark.parametrize(("quantization", "bits"), [("mlx-4bit", 4.5), ("bf16", 16), ("F16", 16), ("Q4_K_M", 4.9)])
+def test_rough_bits_are_known_for_every_format(quantization: str, bits: float) -> None:
+    assert rough_bits(quantization) == pytest.approx(bits, rel=0.01)
+
+
+def test_bits_of_a_quantization_nobody_knows_are_refused() -> None:
+    with pytest.raises(BadInputError, match="q1-guess"):
+        rough_bits("q1-guess")
 
 
 def test_the_catalog_knows_the_tokenizer_of_a_measured_vocabulary() -> None:
