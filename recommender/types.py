@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,13 @@ Provenance = Literal["measured here", "measured on the same hardware", "estimate
 
 GIB = 1024**3
 MIB = 1024**2
+
+
+def distinct(values: Texts) -> tuple[list[str], NDArray[np.intp]]:
+    """Distinct texts in order of appearance, and for each row (n,) the index of its own."""
+    known: dict[str, int] = {}
+    index = [known.setdefault(value, len(known)) for value in values.tolist()]
+    return [str(value) for value in known], np.array(index, dtype=np.intp)
 
 
 # ── what you have ────────────────────────────────────────────────────────────────────────────────────────────
@@ -199,6 +207,11 @@ class VariantColumns:
 
     def __len__(self) -> int:
         return len(self.model_id)
+
+    @cached_property
+    def runtimes(self) -> tuple[list[str], NDArray[np.intp]]:
+        """The distinct runtimes, and each row's index into them: what depends on the runtime is looked up once."""
+        return distinct(self.runtime)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,19 @@ def candidates_per_runtime(catalog: Catalog) -> dict[str, int]:
     )
 
 
+def kinds_per_runtime(catalog: Catalog) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The different (format, quantization) that each runtime takes of any model."""
+
+    def read() -> dict[str, tuple[tuple[str, str], ...]]:
+        rows = catalog.cursor().execute("SELECT DISTINCT runtime, format, quantization FROM candidates ORDER BY ALL")
+        found: dict[str, list[tuple[str, str]]] = {}
+        for runtime, form, quantization in rows.fetchall():
+            found.setdefault(runtime, []).append((form, quantization))
+        return {runtime: tuple(kinds) for runtime, kinds in found.items()}
+
+    return catalog.keep("kinds per runtime", read)
+
+
 def models_by_id(catalog: Catalog, ids: Collection[str]) -> dict[str, ModelRow]:
     """The models of these ids."""
     if catalog.count("models") <= _FEW_MODELS:

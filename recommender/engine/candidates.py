@@ -88,6 +88,7 @@ class Question:
     hybrid_thinks: bool
     roles: tuple[str, ...]
     runtimes: tuple[str, ...]
+    outdone: tuple[tuple[str, str], ...]  # (runtime, a better one of the same engine)
     largest_bytes: float
     models: tuple[str, ...]
     quantizations: tuple[str, ...]
@@ -99,7 +100,12 @@ class Question:
 
 
 def question(
-    need: Need, task: Task, runtimes: tuple[str, ...], budget_bytes: float, scoring: dict[str, float]
+    need: Need,
+    task: Task,
+    runtimes: tuple[str, ...],
+    outdone: tuple[tuple[str, str], ...],
+    budget_bytes: float,
+    scoring: dict[str, float],
 ) -> Question:
     """The catalog's part of a need. The size limit is rounded up, so that near budgets share one query."""
     limit = max(budget_bytes, 1.0) * scoring["near_miss_size_ratio"]
@@ -110,6 +116,7 @@ def question(
         hybrid_thinks=task.hybrid_thinks,
         roles=tuple(sorted(task.roles)),
         runtimes=tuple(sorted(runtimes)),
+        outdone=outdone,
         largest_bytes=2.0 ** math.ceil(math.log2(limit)) if math.isfinite(limit) else math.inf,
         models=tuple(sorted(need.models)),
         quantizations=tuple(sorted(need.quantizations)),
@@ -200,6 +207,11 @@ useful AS (
         PARTITION BY model_id, format, repack_x86_bytes > 0, repack_arm_bytes > 0
         ORDER BY tensor_bytes, quality_left DESC, quantization
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), -1)
+),
+pairs AS (SELECT unnest($outdone) AS runtime, unnest($better) AS better),
+outdone AS (
+    SELECT b.model_id, b.format, b.quantization, pairs.runtime FROM candidates b JOIN pairs ON b.runtime = pairs.better
+    WHERE $experimental OR b.support <> 'experimental'
 )
 SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture, '') AS architecture,
        sized.file_bytes, sized.tensor_bytes, sized.input_embedding_bytes, sized.output_bytes,
@@ -215,6 +227,7 @@ SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture,
        sized.published_bytes, sized.repo, sized.file, coalesce(sized.layout, '') AS layout
 FROM candidates c
 JOIN useful AS sized USING (model_id, format, quantization)
+ANTI JOIN outdone o USING (model_id, format, quantization, runtime)
 LEFT JOIN shapes h USING (model_id)
 WHERE c.runtime IN (SELECT unnest($runtimes))
   AND ($experimental OR c.support <> 'experimental')
@@ -253,6 +266,8 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
             "models": list(asked.models),
             "quantizations": list(asked.quantizations),
             "runtimes": list(asked.runtimes),
+            "outdone": [runtime for runtime, _ in asked.outdone],
+            "better": [better for _, better in asked.outdone],
             "largest_bytes": asked.largest_bytes,
             "all_quantizations": asked.all_quantizations,
             "convert": asked.convert,

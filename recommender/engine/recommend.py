@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.catalog.queries import candidates_per_runtime, find_model
+from recommender.catalog.queries import candidates_per_runtime, find_model, kinds_per_runtime
 from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import memory_budget
 from recommender.device.detect import THIS_MACHINE
-from recommender.engine import scoring
+from recommender.engine import same_engine, scoring
 from recommender.engine.candidates import CandidateCache, Candidates, question
 from recommender.engine.check import check_need
 from recommender.engine.estimate_rows import default_threads
@@ -73,16 +73,21 @@ def recommend(
     broken = {name: first_broken(need, runtime) for name, runtime in runtimes.items()}
     running = tuple(name for name, rule in broken.items() if not rule)
     left_out = _left_out(broken, catalog) if running else {}
+    outdone: tuple[tuple[str, str], ...] = ()
+    for name in running or runtimes:
+        for form, quantization in kinds_per_runtime(catalog).get(name, ()):
+            reason = get_runtime(name).quantization_reason(form, quantization, device)
+            runtimes[name].quantization_reasons[form, quantization] = reason
+    if running:
+        points = scoring.runtime_points(runtimes, need)
+        outdone = same_engine.outdone(runtimes, running, points, device)
     running = running or tuple(runtimes)
     context_tokens = need.context_tokens or task.context_tokens
     numbers = scoring.scoring_numbers()
 
     gpu_bytes = 0.0 if budget.unified else budget.gpu_bytes or 0.0
-    asked = question(need, task, running, (budget.ram_bytes or np.inf) + gpu_bytes, numbers)
+    asked = question(need, task, running, outdone, (budget.ram_bytes or np.inf) + gpu_bytes, numbers)
     found = _cache.get(catalog, asked)
-    for name, form, quantization in found.kinds:
-        reason = get_runtime(name).quantization_reason(form, quantization, device)
-        runtimes[name].quantization_reasons[form, quantization] = reason
     longest_useful_s = scoring.answer_times(need, task)[1] * numbers["useless_ratio"]
     case = Case(need, task, context_tokens, budget, found, runtimes, longest_useful_s)
 

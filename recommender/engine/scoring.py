@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from recommender.engine.rules import Case
-from recommender.engine.runtime_rules import GPU_ACCELERATORS
+from recommender.engine.runtime_rules import GPU_ACCELERATORS, RuntimeOnDevice
 from recommender.engine.words import seconds, size
 from recommender.errors import BadInputError, nearest
 from recommender.estimate import Estimates
@@ -89,10 +90,20 @@ def _log_share(value: Floats, worst: float, best: float) -> Floats:
     return np.asarray(np.clip(share, 0.0, 1.0) * 100.0, dtype=np.float64)
 
 
-def best_accelerator(case: Case) -> str:
-    """The fastest kind of accelerator that any runtime would use on this device."""
-    used = {runtime.accelerator for runtime in case.runtimes.values() if not runtime.reason_against}
-    return next((name for name in (*_PRAISED_GPUS, "npu") if name in used), "cpu")
+def runtime_points(runtimes: Mapping[str, RuntimeOnDevice], need: Need) -> dict[str, float]:
+    """The runtime part of the score, 0–100, of each runtime on its device."""
+    numbers = scoring_numbers()
+    used = {runtime.accelerator for runtime in runtimes.values() if not runtime.reason_against}
+    best = next((name for name in (*_PRAISED_GPUS, "npu") if name in used), "cpu")
+    points = {}
+    for name, runtime in runtimes.items():
+        accelerated = runtime.accelerator == best or (runtime.accelerator in _PRAISED_GPUS and best != "cpu")
+        points[name] = (
+            numbers["runtime_accelerator"] * (accelerated or runtime.row.managed)
+            + numbers["runtime_try_here"] * runtime.can_try_here
+            + numbers["runtime_users"] * (need.users <= 1 or runtime.row.many_users)
+        )
+    return points
 
 
 def score(case: Case, estimates: Estimates) -> Scores:
@@ -109,15 +120,7 @@ def score(case: Case, estimates: Estimates) -> Scores:
     ceiling = max(case.free_bytes, 2 * floor) if np.isfinite(case.free_bytes) else _UNKNOWN_MEMORY_FLOORS * floor
     memory = _log_share(estimates.memory.total_bytes - estimates.memory.reclaimable_bytes, ceiling, floor)
 
-    best = best_accelerator(case)
-    points = {}
-    for name, runtime in case.runtimes.items():
-        accelerated = runtime.accelerator == best or (runtime.accelerator in _PRAISED_GPUS and best != "cpu")
-        points[name] = (
-            numbers["runtime_accelerator"] * (accelerated or runtime.row.managed)
-            + numbers["runtime_try_here"] * runtime.can_try_here
-            + numbers["runtime_users"] * (case.need.users <= 1 or runtime.row.many_users)
-        )
+    points = runtime_points(case.runtimes, case.need)
     runtime_value = np.array([points[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64)[rows.kind]
 
     # A managed service has no speed and no memory here: neither praised nor blamed for it. A speed that nobody knows

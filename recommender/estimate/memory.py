@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 
 from recommender.errors import BadInputError
 from recommender.estimate import compute_buffer
+from recommender.estimate.columns import among, look_up
 from recommender.estimate.quantize import block_types
 from recommender.paths import catalog_dir
-from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns
+from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns, distinct
 
-__all__ = ["BINDINGS", "kv_bytes_per_element", "kv_cache_bytes", "memory", "runtime_number"]
+__all__ = [
+    "BINDINGS",
+    "kv_bytes_per_element",
+    "kv_cache_bytes",
+    "memory",
+    "memory_formula",
+    "process_bytes",
+    "runtime_number",
+]
 
 Mask = NDArray[np.bool_]
 CELL_PADDING = 256  # llama.cpp rounds the cells of every cache up to this
@@ -60,15 +69,15 @@ def memory(
     """
     if binding not in BINDINGS:
         raise BadInputError(f"{binding!r} is not a binding of llama.cpp; known are {', '.join(BINDINGS)}.")
-    llama = np.isin(variants.runtime, LLAMA_CPP)
-    here = np.isin(variants.runtime, ("llama.cpp",))
+    llama = among(variants.runtimes, LLAMA_CPP)
+    here = among(variants.runtimes, ("llama.cpp",))
     full_window = here & BINDINGS[binding][0]
     whole_batch = here & (BINDINGS[binding][1] == "batch")
 
     kv = kv_cache_bytes(variants, settings, full_window, llama)
     compute = compute_buffer.llama_cpp(variants, settings, whole_batch, full_window)
     compute = np.where(llama, compute, _other_compute(variants, settings))
-    overhead = _overhead(variants, binding, device)
+    overhead = _overhead(variants, binding)
     weights = variants.tensor_bytes.copy()
     split = _split(variants, settings, device, gpu_budget_bytes, kv, compute, weights)
 
@@ -90,7 +99,7 @@ def memory(
     managed = variants.runtime == "azure-ai-foundry"
     nothing = np.where(managed, np.nan, 0.0)
     total = weights + kv + compute + overhead + nothing
-    whole_gpu = np.isin(variants.runtime, GPU_ONLY) & (_discrete(device) is not None)
+    whole_gpu = among(variants.runtimes, GPU_ONLY) & (_discrete(device) is not None)
     return MemoryColumns(
         weights_bytes=weights + nothing,
         kv_cache_bytes=kv + nothing,
@@ -117,8 +126,7 @@ def kv_cache_bytes(variants: VariantColumns, settings: SettingsColumns, full_win
 
     ``full_window``: windowed layers keep the whole context; ``padded``: the runtime rounds cells up as llama.cpp does.
     """
-    kinds, inverse = np.unique(settings.kv_type.astype(str), return_inverse=True)
-    per_element = np.array([kv_bytes_per_element(kind) for kind in kinds])[inverse]
+    per_element = look_up(distinct(settings.kv_type), kv_bytes_per_element)
     cells = np.where(padded, _pad(settings.context_tokens), settings.context_tokens)
     wanted = np.minimum(cells, variants.window_tokens + settings.ubatch_tokens)
     window = np.where(full_window, cells, np.where(padded, _pad(wanted), np.minimum(cells, variants.window_tokens)))
@@ -131,6 +139,17 @@ def kv_cache_bytes(variants: VariantColumns, settings: SettingsColumns, full_win
     )
     elements = full * cells + windowed * window
     return np.asarray(settings.parallel * (elements * per_element + variants.state_bytes), dtype=np.float64)
+
+
+def memory_formula(runtime: str) -> str:
+    """The engine whose rules :func:`memory` follows for a runtime; those with the same differ in their process only."""
+    return "llama.cpp" if runtime in LLAMA_CPP else runtime
+
+
+def process_bytes(runtime: str, binding: str = "xllamacpp") -> float:
+    """What a runtime takes before any model is loaded."""
+    name = f"llama.cpp:{binding}" if runtime == "llama.cpp" else runtime
+    return runtime_number(name, "process") + runtime_number(runtime, "graph_bytes")
 
 
 def runtime_number(runtime: str, part: str) -> float:
@@ -189,7 +208,7 @@ def _split(
     room = budget - compute - head - _gpu_context(variants)
     fitting = np.where(room >= 0, 1.0 + np.floor(np.maximum(room, 0.0) / block), 0.0)
     layers = np.where(settings.gpu_layers < 0, fitting, settings.gpu_layers)
-    layers = np.clip(np.where(np.isin(variants.runtime, GPU_ONLY), total, layers), 0.0, total)
+    layers = np.clip(np.where(among(variants.runtimes, GPU_ONLY), total, layers), 0.0, total)
     return _Split(layers, total, np.maximum(layers - 1.0, 0.0) / variants.n_layer, np.asarray(layers >= 1))
 
 
@@ -201,13 +220,12 @@ def _other_compute(variants: VariantColumns, settings: SettingsColumns) -> Float
     return np.asarray(tokens * live * 2.0 + settings.parallel * variants.n_vocab * FLOAT_BYTES, dtype=np.float64)
 
 
-def _overhead(variants: VariantColumns, binding: str, device: Device) -> Floats:
-    names = np.where(variants.runtime == "llama.cpp", f"llama.cpp:{binding}", variants.runtime)
-    return _lookup(names, "process") + _numbers(variants, "graph_bytes")
+def _overhead(variants: VariantColumns, binding: str) -> Floats:
+    return look_up(variants.runtimes, lambda name: process_bytes(name, binding))
 
 
 def _gpu_context(variants: VariantColumns) -> Floats:
-    llama = np.isin(variants.runtime, LLAMA_CPP)
+    llama = among(variants.runtimes, LLAMA_CPP)
     return np.where(llama, runtime_number("llama.cpp", "gpu_context"), 0.0)
 
 
@@ -222,13 +240,8 @@ def _left_free(variants: VariantColumns, needed: Floats) -> Floats:
 
 
 def _numbers(variants: VariantColumns, part: str, default: Floats | None = None) -> Floats:
-    found = _lookup(variants.runtime, part, np.nan)
+    found = look_up(variants.runtimes, lambda name: _runtime_numbers().get((name, part), np.nan))
     return np.where(np.isnan(found), 0.0 if default is None else default, found)
-
-
-def _lookup(names: NDArray[np.object_], part: str, default: float = 0.0) -> Floats:
-    kinds, inverse = np.unique(names.astype(str), return_inverse=True)
-    return np.array([_runtime_numbers().get((kind, part), default) for kind in kinds])[inverse]
 
 
 @cache

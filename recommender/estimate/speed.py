@@ -9,10 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from recommender.estimate.columns import look_up
 from recommender.estimate.roofline import Hardware, Work, decode_seconds, prefill_seconds
 from recommender.estimate.speed_hardware import device_cpu, device_gpu
 from recommender.estimate.speed_tables import Ints, SpeedTables, speed_tables
-from recommender.types import Device, Floats, MemoryColumns, RangeColumns, SettingsColumns, Texts, VariantColumns
+from recommender.types import (
+    Device,
+    Floats,
+    MemoryColumns,
+    RangeColumns,
+    SettingsColumns,
+    Texts,
+    VariantColumns,
+    distinct,
+)
 
 __all__ = ["decode", "latency", "load_time", "prefill"]
 
@@ -88,7 +98,7 @@ def decode_work(
     windowed = np.nan_to_num(variants.k_window_elements_per_token + variants.v_window_elements_per_token)
     inside = np.minimum(depth_tokens, np.nan_to_num(variants.window_tokens))
     cached = full * depth_tokens + windowed * inside
-    element_bytes = np.array([KV_BYTES.get(str(kind), 2.0) for kind in settings.kv_type])
+    element_bytes = look_up(distinct(settings.kv_type), lambda kind: KV_BYTES.get(kind, 2.0))
     embedding = variants.n_vocab * variants.n_embd
     embedding = np.where(np.isfinite(embedding), embedding, known.size_law("embedding_elements", total))
     layers_bytes = variants.tensor_bytes - variants.input_embedding_bytes
@@ -123,7 +133,7 @@ def _speed(
     layers = np.maximum(memory.layers_total, 1.0)
     on_gpu = np.clip(np.nan_to_num(memory.gpu_layers / layers), 0.0, 1.0) if gpu else np.zeros(n)
     threads = np.where(settings.threads > 0, np.minimum(settings.threads, cpu.flops), cpu.flops)
-    runtimes, runtime_of_row = distinct(variants.runtime)
+    runtimes, runtime_of_row = variants.runtimes
     quant_classes, quant_of_row = classes_of(tables, variants.quantization)
     seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
     for side, share in ((cpu, 1.0 - on_gpu), (gpu, on_gpu)):
@@ -154,12 +164,6 @@ def _speed(
         rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
     rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)
     return RangeColumns(value=rate, low=rate * np.exp(log_low), high=rate * np.exp(log_high))
-
-
-def distinct(values: Texts) -> tuple[list[str], Ints]:
-    """Distinct texts, and for each row (n,) the index of its own."""
-    names, inverse = np.unique(np.asarray(values, dtype=str), return_inverse=True)
-    return [str(name) for name in names], inverse
 
 
 def classes_of(tables: SpeedTables, quantizations: Texts) -> tuple[list[str], Ints]:
