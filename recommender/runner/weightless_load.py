@@ -102,7 +102,7 @@ def _load_with_server(path: str, settings: Settings) -> str:
     params.cache_ram_mib = params.n_ctx_checkpoints = 0
     params.verbosity = LOG_WITH_BUFFERS
     _LOADED.append(xllamacpp.Server(params))  # taking it down would wait for its threads
-    return f"llama.cpp {xllamacpp.BUILD_INFO['commit']}, xllamacpp {importlib.metadata.version('xllamacpp')}"
+    return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
 
 
 def _load_with_llama_class(path: str, settings: Settings) -> str:
@@ -129,7 +129,7 @@ def _child(order: str) -> None:
     request = json.loads(order)
     load = _load_with_server if request["binding"] == SERVER else _load_with_llama_class
     build = load(request["path"], Settings(**request["settings"]))
-    print(_DONE, build, file=sys.stderr, flush=True)
+    print(f"\n{_DONE} {build}", flush=True)  # not to the log, which other threads still write
     os._exit(0)  # the server's threads would wait for requests
 
 
