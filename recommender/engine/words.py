@@ -15,17 +15,19 @@ def size(value_bytes: float) -> str:
 
 
 def seconds(value_s: float) -> str:
-    """A duration: "0.4 s", "12 s", "3.5 min"."""
+    """A duration: "40 ms", "0.4 s", "12 s", "3.5 min"."""
     if not math.isfinite(value_s):
         return "unknown time"
     if value_s >= 120:
         return f"{value_s / 60:.1f} min"
+    if value_s < 0.095:
+        return f"{1000 * value_s:.0f} ms"
     return f"{value_s:.0f} s" if value_s >= 10 else f"{value_s:.1f} s"
 
 
 def rate(value_per_s: float) -> str:
     """Tokens per second: "7.4 tok/s", "38 tok/s"."""
-    return f"{value_per_s:.0f} tok/s" if value_per_s >= 10 else f"{value_per_s:.1f} tok/s"
+    return f"{value_per_s:,.0f} tok/s" if value_per_s >= 10 else f"{value_per_s:.1f} tok/s"
 
 
 def count(value: float) -> str:

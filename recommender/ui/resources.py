@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.queries import runtimes
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import device_key, presets, this_machine
 from recommender.errors import RecommenderError
-from recommender.estimate.calibrate import Calibration, calibration
+from recommender.estimate.calibrate import Calibration
 from recommender.runner.bindings import Binding, available_bindings
 from recommender.runner.jobs import RunManager
 from recommender.types import Device, Measurement
@@ -86,9 +87,7 @@ def measurements() -> tuple[Measurement, ...]:
 
 def calibration_of(device: Device) -> Calibration | None:
     """What was measured on this hardware, as a correction of the estimates."""
-    key = device_key(device)
-    own = [measurement for measurement in measurements() if measurement.device_key == key]
-    return calibration(own, key) if own else None
+    return calibration_here(device, catalog(), measurements())
 
 
 @st.cache_resource(show_spinner=False)

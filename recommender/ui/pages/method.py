@@ -20,7 +20,7 @@ _ORIGINS = {
     "published": "read from a source that is named with its date",
 }
 
-st.title("Where the numbers come from", anchor=False)
+st.header("Where the numbers come from", anchor=False)
 st.table(
     {"Mark": [badge(name) for name in _ORIGINS], "Meaning": list(_ORIGINS.values())},
     hide_index=True,
