@@ -15,309 +15,57 @@ import argparse
 import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from speed_factors import Levels, Model, Problem, decode_prior, fit, prefill_prior, problem
+from speed_stand_ins import fallback_rows, size_law_rows
 
 from recommender import paths
-from recommender.estimate.measured import Measured, number, read_measured
-from recommender.estimate.roofline import Coefficients, Hardware, Work, decode_seconds, prefill_seconds
-from recommender.estimate.speed import classes_of, decode_work
-from recommender.estimate.speed_hardware import GPU_CLASSES, INSTRUCTION_SETS, MEANINGFUL_FLOPS_PER_BYTE
-from recommender.estimate.speed_tables import COEFFICIENT_NAMES, SpeedTables
+from recommender.estimate.measured import read_measured
+from recommender.estimate.speed import Z80
+from recommender.estimate.speed_hardware import GPU_CLASSES, INSTRUCTION_SETS
+from recommender.estimate.speed_tables import COEFFICIENT_NAMES, SpeedTables, parse_fallbacks, parse_size_laws
 
-FOLDS = 20
-SEED = 7
-SCALE = 0.15  # log error from which a row loses its pull (Cauchy)
 COVERAGE = 0.8
+NARROWEST = 0.03  # log: no range is narrower than what repeated runs of one setup differ by
 # A range needs at least this many left-out rows of its own; with fewer it borrows from its accelerator, then from all.
 ENOUGH_ROWS = 30
-
-
-# ── the hierarchy of factors ─────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class Factors:
-    """Log factors by (coefficient, level), each with a Gaussian prior."""
-
-    index: dict[tuple[str, str], int] = field(default_factory=dict)
-    mean: list[float] = field(default_factory=list)
-    deviation: list[float] = field(default_factory=list)
-
-    def at(self, coefficient: str, level: str, mean: float, deviation: float) -> int:
-        key = (coefficient, level)
-        if key not in self.index:
-            self.index[key] = len(self.mean)
-            self.mean.append(mean)
-            self.deviation.append(deviation)
-        return self.index[key]
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Which levels a row (or a row of the output table) belongs to."""
-
-    family: str
-    accelerator: str
-    hardware_class: str
-    quant_class: str
-
-    @property
-    def side(self) -> str:
-        return "cpu" if self.accelerator == "cpu" else "gpu"
-
-    @property
-    def isa(self) -> str:
-        return self.hardware_class.split("-")[0] if self.side == "cpu" else ""
-
-    @property
-    def form(self) -> str:
-        return self.hardware_class.split("-")[-1]
-
-
-# (coefficient, level, prior median, prior standard deviation of the log); the product of the levels is the value.
-# Medians are orders of magnitude to start from and deviations say how far a level may go without data.
-def decode_prior(x: Levels) -> list[tuple[str, str, float, float]]:
-    cpu = x.side == "cpu"
-    return [
-        ("fixed_s", x.accelerator, 2e-4, 1.0),
-        ("layer_s", x.accelerator, 4e-5, 1.0),
-        ("layer_s", f"engine {x.family}", 1.0, 0.5),
-        ("layer_s", f"form {x.accelerator} {x.form}", 1.0, 0.3),
-        ("weight_efficiency", x.accelerator, 0.65, 0.5),
-        ("weight_efficiency", f"engine {x.family}", 1.0, 0.3),
-        ("weight_efficiency", f"form {x.accelerator} {x.form}", 1.0, 0.2),
-        ("weight_efficiency", f"quant {x.side} {x.quant_class}", 1.0, 0.15),
-        ("bandwidth_balance", x.accelerator, 0.0, 0.15),
-        ("compute_balance", x.side, 0.0, 1e-3),
-        ("kv_efficiency", x.accelerator, 0.5, 0.4),
-        ("moe_efficiency", x.accelerator, 0.8, 0.3),
-        ("compute", f"isa {x.isa}" if cpu else x.accelerator, 4e10 if cpu else 0.3, 0.7),
-        ("compute", f"engine {x.family}", 1.0, 0.4),
-        ("compute", f"quant {x.side} {x.quant_class}", 1.0, 0.3),
-        ("attention", x.side, 0.3, 0.7),
-        ("thread_exponent", x.side, 0.0, 1e-3),
-    ]
-
-
-def prefill_prior(x: Levels) -> list[tuple[str, str, float, float]]:
-    cpu = x.side == "cpu"
-    return [
-        ("fixed_s", x.accelerator, 1e-3, 1.0),
-        ("layer_s", x.accelerator, 2e-4, 1.0),
-        ("layer_s", f"engine {x.family}", 1.0, 0.5),
-        ("weight_efficiency", x.side, 0.6, 0.2),
-        ("bandwidth_balance", x.side, 0.0, 1e-3),
-        ("compute_balance", x.accelerator, 0.0, 0.15),
-        ("kv_efficiency", x.side, 0.5, 1e-3),
-        ("moe_efficiency", x.accelerator, 0.5, 0.5),
-        ("compute", f"isa {x.isa}" if cpu else x.accelerator, 6e10 if cpu else 0.4, 0.7),
-        ("compute", f"engine {x.family}", 1.0, 0.4),
-        ("compute", f"form {x.accelerator} {x.form}", 1.0, 0.3),
-        ("compute", f"quant {x.side} {x.quant_class}", 1.0, 0.3),
-        ("attention", x.accelerator, 0.3, 0.7),
-        ("thread_exponent", x.side, 0.0, 0.15 if cpu else 1e-3),
-    ]
-
-
-STEP = 1e-4  # for numerical derivatives
-LINEAR = {
-    "bandwidth_balance": 0.0,
-    "compute_balance": 0.0,
-    "thread_exponent": 1.0,
-}  # added to this instead of multiplied
-Prior = Callable[[Levels], list[tuple[str, str, float, float]]]
-
-
-def _assembled(sums: dict[str, np.ndarray]) -> Coefficients:
-    return Coefficients(**{k: v + LINEAR[k] if k in LINEAR else np.exp(v) for k, v in sums.items()})
-
-
-class Model:
-    """Coefficients of every row as a function of one vector of log factors."""
-
-    def __init__(self, prior: Prior, rows: Sequence[Levels]) -> None:
-        self.prior = prior
-        self.factors = Factors()
-        self.columns: dict[str, list[np.ndarray]] = {}
-        distinct = {row: self._indices(row) for row in dict.fromkeys(rows)}
-        for name in COEFFICIENT_NAMES:
-            depth = len(next(iter(distinct.values()))[name])
-            self.columns[name] = [np.array([distinct[row][name][i] for row in rows]) for i in range(depth)]
-        self.mean = np.array(self.factors.mean)
-        self.deviation = np.array(self.factors.deviation)
-
-    def _indices(self, row: Levels) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {name: [] for name in COEFFICIENT_NAMES}
-        for name, level, median, deviation in self.prior(row):
-            start = median if name in LINEAR else math.log(median)
-            found[name].append(self.factors.at(name, level, start, deviation))
-        return found
-
-    def coefficients(self, vector: np.ndarray) -> Coefficients:
-        return _assembled({name: sum(vector[column] for column in columns) for name, columns in self.columns.items()})
-
-    def jacobian(self, p: Problem, vector: np.ndarray) -> np.ndarray:
-        """Derivative of every row's prediction by every factor.
-
-        A row's prediction depends on its own coefficients only, so one evaluation per coefficient is enough:
-        its derivative is then spread over the factors that make it up.
-        """
-        sums = {name: sum(vector[column] for column in columns) for name, columns in self.columns.items()}
-        base = p.predict(_assembled(sums))
-        out = np.zeros((len(base), len(vector)))
-        rows = np.arange(len(base))
-        for name, columns in self.columns.items():
-            slope = (p.predict(_assembled({**sums, name: sums[name] + STEP})) - base) / STEP
-            for column in columns:
-                out[rows, column] += slope
-        return out
-
-    def values(self, vector: np.ndarray, row: Levels, without_quant: bool) -> dict[str, float]:
-        """Coefficients of one level combination, also one without rows (its own factors are then 1)."""
-        out = dict.fromkeys(COEFFICIENT_NAMES, 0.0)
-        for name, level, median, _ in self.prior(row):
-            if without_quant and level.startswith("quant "):
-                continue
-            index = self.factors.index.get((name, level))
-            start = median if name in LINEAR else math.log(median)
-            out[name] += vector[index] if index is not None else start
-        return {k: v + LINEAR[k] if k in LINEAR else math.exp(v) for k, v in out.items()}
-
-    def quant_factor(self, vector: np.ndarray, name: str, side: str, quant_class: str) -> float:
-        index = self.factors.index.get((name, f"quant {side} {quant_class}"))
-        return math.exp(vector[index]) if index is not None else 1.0
-
-
-def solve(p: Problem, model: Model, chosen: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Levenberg–Marquardt on Cauchy's loss of the log error of ``chosen`` rows, with the model's Gaussian priors."""
-    mean, sd = model.mean, model.deviation
-    target = p.target[chosen]
-
-    def error(x: np.ndarray) -> np.ndarray:
-        return p.predict(model.coefficients(x))[chosen] - target
-
-    def cost(residual: np.ndarray, x: np.ndarray) -> float:
-        loss = 0.5 * np.log1p((residual / SCALE) ** 2)
-        return float((weight * loss).sum() + 0.5 * (((x - mean) / sd) ** 2).sum())
-
-    x, damping = mean.copy(), 1e-2
-    residual = error(x)
-    current = cost(residual, x)
-    for _ in range(100):
-        jacobian = model.jacobian(p, x)[chosen]
-        pull = weight / (1 + (residual / SCALE) ** 2) / SCALE**2
-        hessian = jacobian.T @ (pull[:, None] * jacobian) + np.diag(1 / sd**2)
-        gradient = jacobian.T @ (pull * residual) + (x - mean) / sd**2
-        for _ in range(12):
-            step = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), -gradient)
-            trial = error(x + step)
-            after = cost(trial, x + step)
-            if after < current:
-                break
-            damping *= 4
-        else:
-            return x
-        gain = current - after
-        x, residual, current, damping = x + step, trial, after, max(damping / 6, 1e-7)
-        if gain < 1e-4 * current:
-            return x
-    return x
-
-
-# ── one phase ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Rows of one phase (decode or prefill) as arrays."""
-
-    phase: str
-    levels: tuple[Levels, ...]
-    device: np.ndarray
-    weight: np.ndarray
-    target: np.ndarray  # log tokens/s
-    predict: Callable[[Coefficients], np.ndarray]  # log tokens/s of all rows
-    params: np.ndarray
-    row_id: np.ndarray
-
-
-def problem(data: Measured, phase: str, tables: SpeedTables) -> Problem:
-    measured = data.decode_tokens_per_s if phase == "decode" else data.prefill_tokens_per_s
-    keep = np.isfinite(measured) & (measured > 0)
-    if phase == "prefill":
-        keep &= np.isfinite(data.prompt_tokens)
-    prompt = np.where(keep, np.nan_to_num(data.prompt_tokens, nan=512.0), 512.0)
-    depth = data.depth_tokens if phase == "decode" else prompt / 2
-    whole = decode_work(data.variants, data.settings, depth, tables)
-    keep &= np.isfinite(whole.weight_bytes) & (whole.weight_bytes > 0)
-    work = Work(**{name: value[keep] for name, value in vars(whole).items()})
-    sides = [side for side, kept in zip(data.sides, keep, strict=True) if kept]
-    threads = data.settings.threads[keep]
-    nominal = np.array([side.flops for side in sides])
-    is_cpu = np.array([side.accelerator == "cpu" for side in sides])
-    flops = np.where(is_cpu & (threads > 0), threads, nominal)
-    bandwidth, balance = (np.array([getattr(s, name) for s in sides]) for name in ("bandwidth_bytes_per_s", "balance"))
-    hardware = Hardware(bandwidth, flops, balance)
-    prompt, ubatch = prompt[keep], data.settings.ubatch_tokens[keep]
-
-    def predict(c: Coefficients) -> np.ndarray:
-        if phase == "decode":
-            return -np.log(decode_seconds(work, hardware, c))
-        return np.log(prompt / prefill_seconds(work, hardware, c, prompt, ubatch))
-
-    names, of_row = classes_of(tables, data.variants.quantization)
-    quants = np.array(names)[of_row][keep]
-    families = data.family[keep]
-    levels = tuple(
-        Levels(str(f), side.accelerator, side.hardware_class, str(q))
-        for f, side, q in zip(families, sides, quants, strict=True)
-    )
-    return Problem(
-        phase,
-        levels,
-        data.device[keep],
-        data.weight[keep],
-        np.log(measured[keep]),
-        predict,
-        data.variants.params_total[keep],
-        data.row_id[keep],
-    )
-
-
-def balanced(p: Problem, chosen: np.ndarray) -> np.ndarray:
-    """Row weights: evidence, divided by the square root of the device's rows in the same family."""
-    keys = np.array([f"{d}|{x.family}" for d, x in zip(p.device, p.levels, strict=True)])
-    _, inverse, counts = np.unique(keys[chosen], return_inverse=True, return_counts=True)
-    return p.weight[chosen] / np.sqrt(counts[inverse])
-
-
-def fit(p: Problem, model: Model, chosen: np.ndarray) -> np.ndarray:
-    return solve(p, model, chosen, balanced(p, chosen))
-
-
-def folds_of(devices: np.ndarray, folds: int = FOLDS, seed: int = SEED) -> np.ndarray:
-    """A fold per row such that all rows of a device share it."""
-    names = sorted(set(devices))
-    np.random.default_rng(seed).shuffle(names)
-    place = {name: i % folds for i, name in enumerate(names)}
-    return np.array([place[name] for name in devices])
+ENOUGH_DEVICES = 5
 
 
 def held_out_errors(p: Problem, model: Model) -> np.ndarray:
     """Log error (predicted − measured) of every row, predicted by a fit that saw no row of its device."""
-    fold = folds_of(p.device)
     errors = np.empty(len(p.target))
-    for k in range(FOLDS):
-        vector = fit(p, model, np.flatnonzero(fold != k))
-        left_out = fold == k
+    for device in dict.fromkeys(p.device):
+        left_out = p.device == device
+        vector = fit(p, model, np.flatnonzero(~left_out))
         errors[left_out] = (p.predict(model.coefficients(vector)) - p.target)[left_out]
     return errors
 
 
-# ── what is written ──────────────────────────────────────────────────────────────────────────────────────────
+def held_out_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
+    """Left-out predictions with ranges that were computed without the row's device as well."""
+    rows: list[dict[str, object]] = []
+    cache: dict[tuple[str, str, str], tuple[float, float]] = {}
+    for i, level in enumerate(p.levels):
+        key = (str(p.device[i]), level.family, level.hardware_class)
+        if key not in cache:
+            cache[key] = interval_of(p, errors, level, p.device != p.device[i])[0]
+        low, high = cache[key]
+        predicted = math.exp(p.target[i] + errors[i])
+        rows.append(
+            {
+                "phase": p.phase,
+                "row_id": p.row_id[i],
+                "device": p.device[i],
+                "measured": f"{p.rows.measured[i]:.9g}",
+                "predicted": f"{predicted:.5g}",
+                "low": f"{predicted * math.exp(low):.5g}",
+                "high": f"{predicted * math.exp(high):.5g}",
+            }
+        )
+    return rows
 
 
 def weighted_quantile(values: np.ndarray, weight: np.ndarray, share: float) -> float:
@@ -327,16 +75,26 @@ def weighted_quantile(values: np.ndarray, weight: np.ndarray, share: float) -> f
 
 
 def interval(errors: np.ndarray, device: np.ndarray) -> tuple[float, float]:
-    """Log offsets (low, high) of the range around a prediction: device-balanced quantiles of measured ÷ predicted."""
+    """Log offsets (low, high) of the range around a prediction: quantiles of measured ÷ predicted.
+
+    A device weighs as the square root of its rows, as in the fit. The quantiles are those of conformal prediction
+    with devices as the units: the fewer devices, the further out.
+    """
     _, inverse, counts = np.unique(device, return_inverse=True, return_counts=True)
     weight = 1 / np.sqrt(counts[inverse])
-    low = weighted_quantile(-errors, weight, (1 - COVERAGE) / 2)
-    high = weighted_quantile(-errors, weight, (1 + COVERAGE) / 2)
-    return min(low, -0.02), max(high, 0.02)
+    tail = max((1 - COVERAGE * (1 + 1 / len(counts))) / 2, 0.01)
+    low, high = (weighted_quantile(-errors, weight, share) for share in (tail, 1 - tail))
+    return min(low, -NARROWEST), max(high, NARROWEST)
 
 
-def interval_of(p: Problem, errors: np.ndarray, row: Levels) -> tuple[tuple[float, float], str]:
-    """The narrowest group around ``row`` that has enough left-out rows, and its name."""
+def interval_of(
+    p: Problem, errors: np.ndarray, row: Levels, seen: np.ndarray | None = None
+) -> tuple[tuple[float, float], str]:
+    """The range of the narrowest group around ``row`` that has enough left-out rows (of those ``seen``), its name.
+
+    A family seen on too few devices borrows its accelerator's range, widened by how far engines lie apart.
+    """
+    known = np.ones(len(errors), bool) if seen is None else seen
     groups: list[tuple[str, Callable[[Levels], bool]]] = [
         ("class", lambda x: x.family == row.family and x.hardware_class == row.hardware_class),
         ("family", lambda x: x.family == row.family),
@@ -344,14 +102,27 @@ def interval_of(p: Problem, errors: np.ndarray, row: Levels) -> tuple[tuple[floa
         ("side", lambda x: x.side == row.side),
     ]
     for name, inside in groups:
-        chosen = np.array([inside(x) for x in p.levels])
-        if chosen.sum() >= ENOUGH_ROWS and len(set(p.device[chosen])) >= 5:
-            return interval(errors[chosen], p.device[chosen]), name
-    return interval(errors, p.device), "all"
+        chosen = known & np.array([inside(x) for x in p.levels])
+        if chosen.sum() >= ENOUGH_ROWS and len(set(p.device[chosen])) >= ENOUGH_DEVICES:
+            low, high = interval(errors[chosen], p.device[chosen])
+            if name in ("class", "family"):
+                return (low, high), name
+            apart = Z80 * family_spread(p, errors, known)
+            return (-math.hypot(low, apart), math.hypot(high, apart)), f"{name}, widened"
+    return interval(errors[known], p.device[known]), "all"
 
 
-def output_rows(p: Problem, model: Model, vector: np.ndarray, errors: np.ndarray) -> list[dict[str, object]]:
-    families = dict.fromkeys((x.family, x.accelerator) for x in p.levels)
+def family_spread(p: Problem, errors: np.ndarray, known: np.ndarray) -> float:
+    """Robust log standard deviation of the median left-out error of families: what a new engine may differ by."""
+    families = np.array([x.family for x in p.levels])
+    medians = [float(np.median(errors[known & (families == name)])) for name in set(families[known])]
+    return 1.4826 * float(np.median(np.abs(medians)))
+
+
+def output_rows(
+    p: Problem, model: Model, vector: np.ndarray, errors: np.ndarray, families: Iterable[tuple[str, str]]
+) -> list[dict[str, object]]:
+    """A row per family and hardware class, also where this phase was never measured: its factors are then 1."""
     forms = ("server", "desktop", "laptop", "small")
     cpu_classes = [f"{isa}-{form}" for isa in INSTRUCTION_SETS for form in forms]
     rows: list[dict[str, object]] = []
@@ -411,11 +182,20 @@ def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
                 "side": side,
                 "between_devices": f"{1.4826 * np.median(np.abs(list(medians.values()))):.4g}",
                 "within_device": f"{1.4826 * np.median(within):.4g}",
+                "between_runs": f"{repeat_spread(p, chosen):.4g}",
                 "devices": len(medians),
                 "rows": int(chosen.sum()),
             }
         )
     return rows
+
+
+def repeat_spread(p: Problem, chosen: np.ndarray) -> float:
+    """Robust log standard deviation of rows around the median of their configuration, where it has several rows."""
+    _, inverse, counts = np.unique(p.configuration[chosen].astype(str), return_inverse=True, return_counts=True)
+    target = p.target[chosen]
+    away = [abs(target[i] - np.median(target[inverse == k])) for i, k in enumerate(inverse) if counts[k] > 1]
+    return 1.4826 * float(np.median(away))
 
 
 def engine_spread(p: Problem, errors: np.ndarray, model: Model, vector: np.ndarray) -> dict[str, object]:
@@ -445,97 +225,6 @@ def engine_spread(p: Problem, errors: np.ndarray, model: Model, vector: np.ndarr
         "log_spread": f"{spread:.4g}",
         "devices": len(medians),
     }
-
-
-def fallback_rows(devices: Iterable[dict[str, str]], disks: Iterable[dict[str, str]]) -> list[dict[str, object]]:
-    """Median and log spread of bandwidth, threads and FLOPS per byte by kind of device, from the catalog's devices."""
-    found: dict[tuple[str, str, str], list[float]] = {}
-
-    def add(side: str, kind: str, quantity: str, value: float | None) -> None:
-        if value:
-            for key in ((side, kind, quantity), (side, "any", quantity)):
-                found.setdefault(key, []).append(value)
-
-    for row in devices:
-        kind, names = row["kind"], f"{row['id']} {row['gpu_name']}".casefold()
-        gpu, main = number(row, "gpu_mem_bw_gbs"), number(row, "cpu_mem_bw_gbs")
-        add("cpu", kind, "bandwidth_bytes_per_s", main * 1e9 if main else None)
-        threads = number(row, "cpu_perf_cores") or number(row, "cpu_cores")
-        add("cpu", kind, "threads", threads)
-        add("cpu", kind, "threads_per_byte", threads / (main * 1e9) if threads and main else None)
-        if not gpu:
-            continue
-        flops = max(number(row, "gpu_fp16_tflops_dense") or 0.0, number(row, "gpu_fp32_tflops") or 0.0)
-        ratio = flops * 1e12 / (gpu * 1e9) if flops else None
-        vendor = {"apple": "metal", "iphone": "metal", "rx-": "rocm", "radeon": "rocm", "arc-": "sycl"}
-        accelerators = [value for key, value in vendor.items() if key in names] or (
-            ["cuda"]
-            if any(key in names for key in ("rtx", "gtx", "geforce", "nvidia", "tesla", "quadro", "jetson"))
-            else []
-        )
-        for side in ["gpu", *accelerators, *(["vulkan"] if "metal" not in accelerators else [])]:
-            add(side, kind, "bandwidth_bytes_per_s", gpu * 1e9)
-            if ratio and ratio >= MEANINGFUL_FLOPS_PER_BYTE:
-                add(side, kind, "flops_per_byte", ratio)
-    disk_rows = list(disks)
-    own = {row["device_kind"] for row in disk_rows}
-    for kind in own:
-        for row in disk_rows:
-            if row["device_kind"] == kind:
-                found.setdefault(("disk", kind, "bandwidth_bytes_per_s"), []).append(float(row["bytes_per_s"]))
-    rows: list[dict[str, object]] = []
-    for (side, kind, quantity), values in sorted(found.items()):
-        if len(values) < 3:
-            continue
-        logs = np.log(values)
-        rows.append(
-            {
-                "side": side,
-                "device_kind": kind,
-                "quantity": quantity,
-                "typical": f"{math.exp(np.median(logs)):.4g}",
-                "log_spread": f"{np.std(logs, ddof=1):.4g}",
-                "devices": len(values),
-            }
-        )
-    return rows
-
-
-def size_law_rows(models: Sequence[dict[str, str]]) -> list[dict[str, object]]:
-    """Power laws of total parameters over the catalog's dense models."""
-    quantities: dict[str, Callable[[dict[str, str]], float | None]] = {
-        "n_layer": lambda m: number(m, "n_layer"),
-        "kv_elements_per_token": _kv_elements,
-        "embedding_elements": lambda m: _product(number(m, "vocab_size"), number(m, "n_embd")),
-    }
-    rows: list[dict[str, object]] = []
-    for name, value_of in quantities.items():
-        pairs = [
-            (math.log(number(m, "params_total") or 1), math.log(value))
-            for m in models
-            if number(m, "params_total") and not number(m, "n_expert") and (value := value_of(m))
-        ]
-        x, y = np.array(pairs).T
-        slope, intercept = np.polyfit(x, y, 1)
-        rows.append(
-            {
-                "quantity": name,
-                "log_intercept": f"{intercept:.5g}",
-                "slope": f"{slope:.5g}",
-                "log_spread": f"{np.std(y - slope * x - intercept):.4g}",
-                "models": len(pairs),
-            }
-        )
-    return rows
-
-
-def _kv_elements(m: dict[str, str]) -> float | None:
-    head_dim = number(m, "head_dim") or ((number(m, "n_embd") or 0) / (number(m, "n_head") or math.inf))
-    return _product(2.0, number(m, "n_layer"), number(m, "n_head_kv"), head_dim)
-
-
-def _product(*values: float | None) -> float | None:
-    return None if any(v is None for v in values) else math.prod(v for v in values if v is not None) or None
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -578,34 +267,37 @@ def main() -> None:
     folder = paths.catalog_dir()
     devices, models = read(folder / "devices.csv"), read(folder / "models.csv")
     fallbacks = fallback_rows(devices, read(folder / "disk_speeds.csv"))
-    # The reader needs these two; they come from devices and models alone.
-    write(folder / "speed_fallbacks.csv", fallbacks) if not arguments.check else None
-    write(folder / "size_laws.csv", size_law_rows(models)) if not arguments.check else None
+    laws = size_law_rows(models)
+    # Everything is written at the end, so that a run that breaks off leaves the tables as they were.
     tables = SpeedTables(folder)
+    tables.fallbacks = parse_fallbacks(fallbacks)
+    tables.size_laws = parse_size_laws(laws)
     data, skipped = read_measured(read(folder / "measurements.csv"), devices, models, tables)
     print(f"{len(data)} rows of {len(set(data.device))} devices; skipped {sum(skipped.values())}:")
     for reason, count in skipped.items():
         print(f"  {count:5} {reason}")
-    coefficients: list[dict[str, object]] = []
-    factors: list[dict[str, object]] = []
-    spreads: list[dict[str, object]] = []
+    found: dict[str, list[dict[str, object]]] = {
+        name: [] for name in ("coefficients", "quant_factors", "spreads", "held_out")
+    }
+    families = dict.fromkeys((family, side.accelerator) for family, side in zip(data.family, data.sides, strict=True))
     for phase, prior in (("decode", decode_prior), ("prefill", prefill_prior)):
         p = problem(data, phase, tables)
         model = Model(prior, p.levels)
         errors = held_out_errors(p, model)
         summary(p, errors)
         vector = fit(p, model, np.arange(len(p.target)))
-        coefficients += output_rows(p, model, vector, errors)
-        factors += quant_rows(p, model, vector)
-        spreads += spread_rows(p, errors)
+        found["coefficients"] += output_rows(p, model, vector, errors, families)
+        found["quant_factors"] += quant_rows(p, model, vector)
+        found["spreads"] += spread_rows(p, errors)
+        found["held_out"] += held_out_rows(p, errors)
         if phase == "decode":
             fallbacks.append(engine_spread(p, errors, model, vector))
     if arguments.check:
         return
-    write(folder / "speed_coefficients.csv", coefficients)
-    write(folder / "speed_quant_factors.csv", factors)
-    write(folder / "speed_spreads.csv", spreads)
+    for name, rows in found.items():
+        write(folder / f"speed_{name}.csv", rows)
     write(folder / "speed_fallbacks.csv", fallbacks)
+    write(folder / "size_laws.csv", laws)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ CLIP = 2.5
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of log speed around the fit: between machines, and between models on one machine."""
+    """Standard deviations of log speed around the fit: between machines, models on one machine, and runs."""
 
     between_devices: float
     within_device: float
+    between_runs: float  # of one setup on one machine
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def calibration(
             counted.add(run.id)
             spreads[(phase, backend)] = spread
             age = newest[run.runtime].index(_build(run))
-            noise = _noise(run, phase) + age * spread.within_device**2
+            noise = _noise(run, phase, spread) + age * spread.within_device**2
             groups.setdefault(backend, {}).setdefault((run.model_id, run.quantization), []).append(Term(ratio, noise))
         for backend, by_model in groups.items():
             spread = spreads[(phase, backend)]
@@ -192,22 +193,17 @@ def _ratio(run: Measurement, phase: str, priors: Mapping[str, tuple[float, float
     return math.log(measured / predicted) if predicted > 0 and measured > 0 else None
 
 
-def _noise(run: Measurement, phase: str) -> float:
-    """Variance of the log of the run's median, from its slowest and fastest repeat.
+def _noise(run: Measurement, phase: str, spread: Spread) -> float:
+    """Variance of the log of the run's median: the spread between runs of one setup, or that of its own repeats.
 
-    The range of n normal values is about √n standard deviations for the few repeats used here (n ≤ 10); with less
-    than two repeats the spread is unknown and the range of a typical pair is assumed.
+    The range of n values is about √n standard deviations for the few repeats used here (n ≤ 10).
     """
     low, high = (run.decode_low, run.decode_high) if phase == "decode" else (run.prefill_low, run.prefill_high)
-    floor = (SINGLE_RUN_SPREAD / math.sqrt(max(run.repeats, 1))) ** 2
-    if run.repeats < 2 or not (0 < low <= high):
-        return SINGLE_RUN_SPREAD**2
+    floor = spread.between_runs**2
+    if run.repeats < 2 or not 0 < low <= high:
+        return floor
     deviation = math.log(high / low) / math.sqrt(run.repeats)
-    return max(deviation**2 / run.repeats, floor)
-
-
-# Repeats of one quiet run differ by about this much (log standard deviation); the floor under a run's own noise.
-SINGLE_RUN_SPREAD = 0.05
+    return max(deviation**2, floor)
 
 
 def _build(run: Measurement) -> str:
@@ -236,6 +232,8 @@ def _engine(runtime: str) -> str:
 def _spreads() -> dict[tuple[str, str], Spread]:
     with (paths.catalog_dir() / "speed_spreads.csv").open(newline="", encoding="utf-8") as handle:
         return {
-            (row["phase"], row["side"]): Spread(float(row["between_devices"]), float(row["within_device"]))
+            (row["phase"], row["side"]): Spread(
+                float(row["between_devices"]), float(row["within_device"]), float(row["between_runs"])
+            )
             for row in csv.DictReader(handle)
         }

@@ -125,9 +125,8 @@ def rough_shape(
 ) -> ModelShape:
     """The shape of a model that the catalog lacks: bytes from parameters and bits, the rest from size laws."""
     size = np.array([params_total])
-    n_layer, kv, embedding = (
-        float(tables.size_law(name, size)[0]) for name in ("n_layer", "kv_elements_per_token", "embedding_elements")
-    )
+    laws = ("n_layer", "n_embd", "kv_elements_per_token", "embedding_elements")
+    n_layer, n_embd, kv, embedding = (float(tables.size_law(name, size)[0]) for name in laws)
     bits = 8 * model_bytes / params_total if model_bytes else (label.bits_per_weight if label else math.nan)
     stored = model_bytes or params_total * bits / 8
     read = stored * params_active / params_total if math.isfinite(params_active) else stored
@@ -139,8 +138,8 @@ def rough_shape(
         read_bytes=read,
         input_embedding_bytes=embedding * min(bits, EMBEDDING_BITS_LIMIT) / 8,
         n_layer=n_layer,
-        n_embd=math.sqrt(embedding),
-        n_vocab=math.sqrt(embedding),
+        n_embd=n_embd,
+        n_vocab=embedding / n_embd,
         kv_full=kv,
         kv_window=0.0,
         window_tokens=0.0,

@@ -25,6 +25,7 @@ class Work:
     decode_flops: Floats  # 2 × active parameters
     prompt_flops: Floats  # 2 × active parameters without embedding and output head
     n_layer: Floats
+    width: Floats  # layers × embedding width: what norms, rotations and activations touch
     moe: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
@@ -43,6 +44,7 @@ class Coefficients:
 
     fixed_s: Floats  # per token or per batch: sampling, launch of the graph
     layer_s: Floats  # per layer: kernel launches, thread barriers
+    element_s: Floats  # per layer and element of width
     weight_efficiency: Floats  # share of the nominal bandwidth that weights stream at
     bandwidth_balance: Floats  # exponent: processors with much arithmetic per byte fill their memory's bus better
     kv_efficiency: Floats
@@ -76,7 +78,8 @@ def decode_seconds(work: Work, hardware: Hardware, c: Coefficients) -> Floats:
     arithmetic = work.decode_flops / flops
     cache = work.kv_bytes / (hardware.bandwidth_bytes_per_s * c.kv_efficiency)
     attention = work.attention_flops / (flops * c.attention)
-    return np.asarray(c.fixed_s + c.layer_s * work.n_layer + np.hypot(reading, arithmetic) + cache + attention)
+    overhead = c.fixed_s + c.layer_s * work.n_layer + c.element_s * work.width
+    return np.asarray(overhead + np.hypot(reading, arithmetic) + cache + attention)
 
 
 def prefill_seconds(
@@ -91,4 +94,5 @@ def prefill_seconds(
     arithmetic = work.prompt_flops * prompt_tokens / (flops * np.where(work.moe, c.moe_efficiency, 1.0))
     reading = work.stored_weight_bytes * batches / sustained_bandwidth(hardware, c)
     attention = work.attention_flops * prompt_tokens / (flops * c.attention)
-    return np.asarray(batches * (c.fixed_s + c.layer_s * work.n_layer) + np.hypot(reading, arithmetic) + attention)
+    overhead = batches * (c.fixed_s + c.layer_s * work.n_layer) + prompt_tokens * c.element_s * work.width
+    return np.asarray(overhead + np.hypot(reading, arithmetic) + attention)

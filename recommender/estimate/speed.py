@@ -99,6 +99,8 @@ def decode_work(
     inside = np.minimum(depth_tokens, np.nan_to_num(variants.window_tokens))
     cached = full * depth_tokens + windowed * inside
     element_bytes = look_up(distinct(settings.kv_type), lambda kind: KV_BYTES.get(kind, 2.0))
+    n_layer = np.where(np.isfinite(variants.n_layer), variants.n_layer, known.size_law("n_layer", total))
+    n_embd = np.where(np.isfinite(variants.n_embd), variants.n_embd, known.size_law("n_embd", total))
     embedding = variants.n_vocab * variants.n_embd
     embedding = np.where(np.isfinite(embedding), embedding, known.size_law("embedding_elements", total))
     layers_bytes = variants.tensor_bytes - variants.input_embedding_bytes
@@ -113,7 +115,8 @@ def decode_work(
         decode_flops=2.0 * active,
         # Neither the embedding nor the output head multiplies prompt tokens (the head only the last one).
         prompt_flops=2.0 * np.maximum(active - embedding * np.where(untied, 2.0, 1.0), 0.3 * active),
-        n_layer=np.where(np.isfinite(variants.n_layer), variants.n_layer, known.size_law("n_layer", total)),
+        n_layer=n_layer,
+        width=n_layer * n_embd,
         moe=moe,
     )
 

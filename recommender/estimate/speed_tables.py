@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,18 +106,11 @@ class SpeedTables:
 
     @cached_property
     def fallbacks(self) -> dict[tuple[str, str, str], Fallback]:
-        rows = _rows(self.folder / "speed_fallbacks.csv")
-        return {
-            (row["side"], row["device_kind"], row["quantity"]): Fallback(
-                float(row["typical"]), float(row["log_spread"]), int(row["devices"])
-            )
-            for row in rows
-        }
+        return parse_fallbacks(_rows(self.folder / "speed_fallbacks.csv"))
 
     @cached_property
     def size_laws(self) -> dict[str, tuple[float, float]]:
-        rows = _rows(self.folder / "size_laws.csv")
-        return {row["quantity"]: (float(row["log_intercept"]), float(row["slope"])) for row in rows}
+        return parse_size_laws(_rows(self.folder / "size_laws.csv"))
 
     def size_law(self, quantity: str, params_total: Floats) -> Floats:
         """What models of this many parameters (n,) usually have: a power law over the catalog's models."""
@@ -180,6 +174,21 @@ class SpeedTables:
         return Coefficients(**columns), low, high
 
 
+def parse_fallbacks(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], Fallback]:
+    """(side, device kind, quantity) → stand-in."""
+    return {
+        (row["side"], row["device_kind"], row["quantity"]): Fallback(
+            float(row["typical"]), float(row["log_spread"]), int(row["devices"])
+        )
+        for row in rows
+    }
+
+
+def parse_size_laws(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Quantity → (intercept, slope) of its logarithm over the logarithm of parameters."""
+    return {row["quantity"]: (float(row["log_intercept"]), float(row["slope"])) for row in rows}
+
+
 def normal_label(quantization: str) -> str:
     """A quantization's name without what does not change its bits: dynamic-mix prefixes, repacked suffixes, notes."""
     text = quantization.strip().casefold().split(" (")[0]
@@ -192,7 +201,7 @@ def _fit(row: Mapping[str, str]) -> Fit:
         backend_family=row["backend_family"],
         hardware_class=row["hardware_class"],
         phase=row["phase"],
-        values={name: float(row[name]) for name in COEFFICIENT_NAMES},
+        values={name: float(row.get(name) or 0.0) for name in COEFFICIENT_NAMES},
         interval_low=float(row["interval_low"]),
         interval_high=float(row["interval_high"]),
         rows=int(row["rows"]),
