@@ -293,6 +293,11 @@ def _with_overrides(kind: Features, row: Mapping[str, str]) -> Features:
 def _check(arch: Architecture) -> None:
     """Refuse what cannot be laid out; each reason names the missing number."""
     kind = arch.features
+    if "heads_fill_width" in kind.extras and arch.n_head[0] * arch.head_dim[0] != arch.n_embd:
+        raise BadInputError(
+            f"{arch.model_id}: {arch.n_head[0]} heads of {arch.head_dim[0]} do not make {arch.n_embd}; "
+            f"a layout of {arch.id} in this shape is not known to llama.cpp."
+        )
     needed = {
         "n_ff_expert": arch.n_expert and not arch.n_ff_expert,
         "n_expert_used": arch.n_expert and not arch.n_expert_used,

@@ -82,9 +82,7 @@ def memory(
     split = _split(variants, settings, device, gpu_budget_bytes, kv, compute, weights)
 
     # A tied head on a GPU is a second copy: the embedding stays in main memory for look-ups.
-    tied = variants.input_embedding_bytes >= variants.output_bytes
-    tied &= variants.output_bytes > 0
-    second_head = np.where(llama & split.head_on_gpu & _is_tied(variants) & tied, variants.output_bytes, 0.0)
+    second_head = np.where(llama & split.head_on_gpu & _is_tied(variants), variants.output_bytes, 0.0)
     repacked = np.where(llama, _repacked(variants, device) * (1.0 - split.on_gpu), 0.0)
     weights = weights + second_head + repacked
     weights = weights + np.where(llama, 0.0, _weights_copy(variants) * variants.tensor_bytes)
@@ -92,9 +90,10 @@ def memory(
     blocks = variants.tensor_bytes - np.maximum(variants.input_embedding_bytes, 0.0) - _own_head(variants)
     gpu = split.on_gpu * (blocks + kv) + np.where(split.head_on_gpu, variants.output_bytes, 0.0)
     gpu = gpu + np.where(split.gpu_layers > 0, compute + _gpu_context(variants), 0.0)
-    overhead = overhead + np.where(split.gpu_layers > 0, _gpu_context(variants), 0.0)
     if _discrete(device) is None:  # a GPU that shares the memory has none of its own
         gpu = np.zeros(len(variants))
+    else:
+        overhead = overhead + np.where(split.gpu_layers > 0, _gpu_context(variants), 0.0)
     overhead = overhead + _left_free(variants, weights + kv + compute + overhead)
     managed = variants.runtime == "azure-ai-foundry"
     nothing = np.where(managed, np.nan, 0.0)
@@ -167,8 +166,14 @@ def _pad(tokens: Floats) -> Floats:
 
 
 def _is_tied(variants: VariantColumns) -> Mask:
-    """Rows whose head is the embedding: both columns then hold the same bytes."""
-    return np.asarray(variants.input_embedding_bytes >= variants.output_bytes)
+    """Rows whose head is the embedding, told from their bytes: then one of the two is not in the tensors again.
+
+    Where not all tensors are read (experts), the two being equal must do; untied ones in one type look the same.
+    """
+    twice = variants.read_bytes_per_token + variants.input_embedding_bytes - variants.tensor_bytes
+    read_whole = variants.read_bytes_per_token + variants.input_embedding_bytes > 0.9 * variants.tensor_bytes
+    same = (variants.output_bytes > 0) & (variants.input_embedding_bytes >= variants.output_bytes)
+    return np.asarray(np.where(read_whole, twice > 0.5 * variants.output_bytes, True) & same)
 
 
 def _own_head(variants: VariantColumns) -> Floats:

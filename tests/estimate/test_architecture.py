@@ -80,3 +80,10 @@ def test_most_models_of_the_catalog_are_complete_and_the_others_are_refused_with
             reasons[model_id] = str(error)
     assert len(reasons) < 0.1 * len(rows), reasons
     assert all("incomplete" in reason or "not known" in reason for reason in reasons.values()), reasons
+
+
+def test_a_shape_that_llama_cpp_does_not_load_is_refused() -> None:
+    row = {**DENSE, "architecture": "qwen2"}
+    assert complete(row)
+    with pytest.raises(BadInputError, match="not known to llama.cpp"):
+        architecture_from_row({**row, "head_dim": "32"})

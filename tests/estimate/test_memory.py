@@ -192,3 +192,11 @@ def test_without_flash_attention_values_are_as_wide_as_the_widest_layers() -> No
     with_it, without = of("google/gemma-4-E2B-it"), of("google/gemma-4-E2B-it", flash_attn=False)
     # 12 windowed layers of 256 and 3 others of 512 have a cache; all values are stored 512 wide.
     assert without.kv_cache_bytes[0] - with_it.kv_cache_bytes[0] == 2 * 12 * 256 * 1024
+
+
+def test_an_untied_head_is_not_counted_twice_on_a_gpu_and_a_tied_one_is() -> None:
+    for model_id, tied in (("Qwen/Qwen3-8B", False), ("Qwen/Qwen3-4B", True)):
+        variants = columns((model_id,), "Q8_0")
+        found = memory(variants, run(1), NVIDIA, 23.0 * GIB)
+        assert found.gpu_layers[0] == found.layers_total[0]
+        assert found.weights_bytes[0] == variants.tensor_bytes[0] + (variants.output_bytes[0] if tied else 0)
