@@ -197,7 +197,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
             device,
             _need(arguments),
             catalog,
-            calibration=_calibration(device),
+            calibration=_calibration(device, catalog),
             top=arguments.top,
         )
     _print(arguments, recommendation_json(answer), recommendation_text(answer))
@@ -252,8 +252,8 @@ def _estimate(arguments: argparse.Namespace) -> int:
     from recommender.present import answer_json, answer_text
 
     device = _chosen_device(arguments)
-    calibration = _calibration(device)
     with _open_catalog() as catalog:
+        calibration = _calibration(device, catalog)
         if arguments.rows is None:
             if not arguments.model or not arguments.quant:
                 raise BadInputError("Say which model and quantization: --model and --quant, or --rows FILE.csv.")
@@ -433,10 +433,10 @@ def _with(device: Device, **changes: float | None) -> Device:
     return with_overrides(device, **given) if given else device
 
 
-def _calibration(device: Device) -> Any:
-    from recommender.catalog.measurements import calibration_for
+def _calibration(device: Device, catalog: Catalog) -> Any:
+    from recommender.calibrated import calibration_here
 
-    return calibration_for(device)
+    return calibration_here(device, catalog)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recommender.catalog.measurements import MeasurementStore, calibration_for
+from recommender.calibrated import calibration_here
+from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.queries import find_model, variant_columns
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
@@ -88,7 +89,7 @@ def _forecast(source: Source, arguments: argparse.Namespace, device: Device, cat
         gen_tokens=arguments.gen_tokens,
     )
     try:
-        return estimate_one(request, catalog, calibration_for(device))
+        return estimate_one(request, catalog, calibration_here(device, catalog))
     except RecommenderError as error:
         print(f"recommender: no prediction: {error}", file=sys.stderr)
         return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from dataclasses import replace
 from typing import Any
 
-from recommender.catalog.measurements import MeasurementStore, calibration_for
+from recommender.calibrated import calibration_here
+from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.store import open_catalog
 from recommender.device import this_machine
-from recommender.engine.estimate_rows import EstimateRequest, estimate_one
+from recommender.engine.estimate_rows import EstimateRequest
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import BadInputError
 from recommender.present import estimate_json, jsonable
@@ -50,18 +50,24 @@ def rehearse_command(arguments: argparse.Namespace) -> tuple[Any, str]:
             threads=arguments.threads,
             gpu_layers=arguments.gpu_layers,
         )
-        plan = plan_rehearsal(request, catalog, arguments.prompt_tokens, arguments.gen_tokens, arguments.repeats)
-        counted = replace(request, prompt_tokens=plan.prompt_tokens, gen_tokens=plan.gen_tokens)
-        shown = estimate_one(counted, catalog, calibration_for(device)).estimate
+        plan = plan_rehearsal(
+            request,
+            catalog,
+            calibration_here(device, catalog),
+            arguments.prompt_tokens,
+            arguments.gen_tokens,
+            arguments.repeats,
+        )
+        forecast = plan.forecast
         if not arguments.json:
             print(_announcement(plan, arguments.repeats), file=sys.stderr)
         result = rehearse(
-            plan.prior.model_id,
-            plan.prior.quantization,
-            plan.prior.settings,
+            forecast.model_id,
+            forecast.quantization,
+            forecast.settings,
             catalog=catalog,
             device=device,
-            estimate=plan.prior.estimate,
+            estimate=forecast.estimate,
             binding=binding.id,
             prompt_tokens=plan.prompt_tokens,
             gen_tokens=plan.gen_tokens,
@@ -72,7 +78,7 @@ def rehearse_command(arguments: argparse.Namespace) -> tuple[Any, str]:
     store.add(result)
     for note in store.notes:
         print(f"recommender: {note}", file=sys.stderr)
-    return rehearsal_json(result, shown), rehearsal_text(result, shown)
+    return rehearsal_json(result, forecast.estimate), rehearsal_text(result, forecast.estimate)
 
 
 def rehearsal_json(result: Measurement, estimate: Estimate) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def rehearsal_text(result: Measurement, estimate: Estimate) -> str:
 def _announcement(plan: RehearsalPlan, repeats: int) -> str:
     time = f"about {seconds(plan.expected_s)}" if math.isfinite(plan.expected_s) else "an unknown time"
     return (
-        f"Rehearsing {plan.prior.model_id} {plan.prior.quantization}: {repeats} × {plan.prompt_tokens} + "
+        f"Rehearsing {plan.forecast.model_id} {plan.forecast.quantization}: {repeats} × {plan.prompt_tokens} + "
         f"{plan.gen_tokens} tokens, {time}, downloads nothing …"
     )
 

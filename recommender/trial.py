@@ -14,6 +14,7 @@ from recommender.types import Device, Settings
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
+    from recommender.estimate.calibrate import Calibration
 
 MEASURED_PROMPT_TOKENS, MEASURED_GEN_TOKENS, MEASURED_REPEATS = 512, 128, 3
 
@@ -92,10 +93,9 @@ def run_request(
 
 @dataclass(frozen=True)
 class RehearsalPlan:
-    """A rehearsal as it would be run. ``prior`` is estimated without calibration: kept beside the result, a corrected
-    prediction would teach that nothing needs correcting."""
+    """A rehearsal as it would be run, with what it should show."""
 
-    prior: EstimateAnswer
+    forecast: EstimateAnswer
     prompt_tokens: int
     gen_tokens: int
     expected_s: float  # NaN where the speed cannot be estimated
@@ -104,6 +104,7 @@ class RehearsalPlan:
 def plan_rehearsal(
     request: EstimateRequest,
     catalog: Catalog,
+    calibration: Calibration | None = None,
     prompt_tokens: int | None = None,
     gen_tokens: int | None = None,
     repeats: int = REPEATS,
@@ -113,8 +114,8 @@ def plan_rehearsal(
     Raises:
         RecommenderError: the name is unknown or a setting makes no sense.
     """
-    usual = usual_counts(estimate_one(request, catalog).estimate, request.context_tokens, repeats)
+    usual = usual_counts(estimate_one(request, catalog, calibration).estimate, request.context_tokens, repeats)
     prompt = usual[0] if prompt_tokens is None else prompt_tokens
     gen = usual[1] if gen_tokens is None else gen_tokens
-    prior = estimate_one(replace(request, prompt_tokens=prompt, gen_tokens=gen), catalog)
-    return RehearsalPlan(prior, prompt, gen, expected_s(prior.estimate, prompt, gen, repeats))
+    forecast = estimate_one(replace(request, prompt_tokens=prompt, gen_tokens=gen), catalog, calibration)
+    return RehearsalPlan(forecast, prompt, gen, expected_s(forecast.estimate, prompt, gen, repeats))

@@ -66,8 +66,7 @@ def rehearse(
 
     Args:
         device: this machine, with its free memory.
-        estimate: what it should need and do, made without calibration; kept beside the result. Its memory is checked
-            against what is free.
+        estimate: what it should need and do, kept beside the result. Its memory is checked against what is free.
         on_event: called with each event, on another thread.
 
     Raises:

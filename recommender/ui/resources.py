@@ -8,7 +8,7 @@ from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.queries import runtimes
 from recommender.catalog.store import Catalog, open_catalog
-from recommender.device import device_key, presets, this_machine
+from recommender.device import presets, this_machine
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration
 from recommender.runner.bindings import Binding, available_bindings
