@@ -516,6 +516,7 @@ CREATE TABLE speed_coefficients (
     phase VARCHAR NOT NULL CHECK (phase IN ('decode', 'prefill')),
     fixed_s DOUBLE NOT NULL CHECK (fixed_s >= 0),
     layer_s DOUBLE NOT NULL CHECK (layer_s >= 0),
+    element_s DOUBLE NOT NULL CHECK (element_s >= 0),
     weight_efficiency DOUBLE NOT NULL CHECK (weight_efficiency > 0),
     bandwidth_balance DOUBLE NOT NULL,
     kv_efficiency DOUBLE NOT NULL CHECK (kv_efficiency > 0),
@@ -526,7 +527,7 @@ CREATE TABLE speed_coefficients (
     thread_exponent DOUBLE NOT NULL,
     rows INTEGER NOT NULL CHECK (rows >= 0),
     devices INTEGER NOT NULL CHECK (devices >= 0),
-    held_out_median_abs_error DOUBLE CHECK (held_out_median_abs_error >= 0), -- of the natural logarithm
+    held_out_median_abs_error DOUBLE CHECK (held_out_median_abs_error >= 0), -- fraction
     held_out_within_30 DOUBLE CHECK (held_out_within_30 BETWEEN 0 AND 1),
     interval_low DOUBLE NOT NULL, -- of the natural logarithm; holds 80% together with interval_high
     interval_high DOUBLE NOT NULL,
@@ -561,6 +562,7 @@ CREATE TABLE speed_spreads (
     side VARCHAR NOT NULL CHECK (side IN ('cpu', 'gpu')),
     between_devices DOUBLE NOT NULL CHECK (between_devices >= 0), -- standard deviations of the natural logarithm
     within_device DOUBLE NOT NULL CHECK (within_device >= 0),
+    between_runs DOUBLE NOT NULL CHECK (between_runs >= 0),
     devices INTEGER NOT NULL CHECK (devices >= 0),
     rows INTEGER NOT NULL CHECK (rows >= 0),
     PRIMARY KEY (phase, side)
