@@ -15,7 +15,7 @@ from recommender.ui.words import badge, plain
 # Runtimes whose file the built-in llama.cpp can run.
 _RUN_HERE = ("llama.cpp", "ollama")
 
-Try = Callable[[Pick, bool], None]
+Try = Callable[[Pick], None]
 
 
 def headline(pick: Pick) -> str:
@@ -73,13 +73,14 @@ def _why(pick: Pick) -> str:
 
 def _try_button(pick: Pick, here: bool, key: str, try_it: Try, primary: bool = False) -> None:
     st.button(
-        f"Try it {'' if here else 'on this computer '}· {plain(cost(pick))}",
+        f"Try it {'' if here else 'here '}· {plain(cost(pick))}",
         icon=":material/play_arrow:",
         type="primary" if primary else "secondary",
         width="stretch",
         key=key,
         on_click=try_it,
-        args=(pick, here),
+        args=(pick,),
+        wrap=True,
         help="Fetches the file unless it is here already, runs it on this computer and measures it.",
     )
 

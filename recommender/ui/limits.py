@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -129,7 +130,7 @@ def active() -> list[str]:
 
 
 def _words(key: str, value: Any) -> str:
-    said = {
+    said: dict[str, Callable[[], str]] = {
         "context": lambda: f"context {count(value)}",
         "min_decode": lambda: f"at least {rate(value)}",
         "max_ttft": lambda: f"first token within {seconds(value)}",
@@ -146,8 +147,8 @@ def _words(key: str, value: Any) -> str:
         "all_quants": lambda: "every quantization",
         "models": lambda: f"{len(value)} chosen models" if len(value) > 1 else f"only {value[0]}",
         "runtimes": lambda: "only " + ", ".join(value),
-    }.get(key)
-    return said() if said else f"{key.replace('_', ' ')} {value}"
+    }
+    return said[key]() if key in said else f"{key.replace('_', ' ')} {value}"
 
 
 def clear() -> None:
@@ -175,7 +176,7 @@ def relax(miss: NearMiss) -> None:
     key = _BY_RULE[miss.rule]
     value, default = st.session_state.get(key), _DEFAULTS[key]
     if key in ("reserve_memory", "reserve_disk"):
-        st.session_state[key] = max(float(value) - miss.short_by / GIB - 0.01, 0.0)
+        st.session_state[key] = max(float(value or 0.0) - miss.short_by / GIB - 0.01, 0.0)
     elif key == "placement":
         st.session_state[key] = "any"
     elif isinstance(value, bool) or value is None or isinstance(value, (str, list)):

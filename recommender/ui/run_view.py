@@ -114,6 +114,11 @@ def _ended(job: Job) -> None:
                 f"{rate(answered.decode_tokens_per_s)} {badge('measured here')}"
                 + ("" if answered.template == "file" else " · the file has no chat template: plain completion")
             )
+        st.button("Close", icon=":material/close:", type="tertiary", key="close_run", on_click=_close)
+
+
+def _close() -> None:
+    st.query_params.pop("run", None)
 
 
 def measured(result: Measurement) -> None:

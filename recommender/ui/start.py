@@ -1,15 +1,58 @@
-"""What a click on Try it hands from one page to the next."""
+"""From a click to a run in the queue. Find and Try start runs the same way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import streamlit as st
 
-from recommender.types import Pick
+from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
+from recommender.errors import RecommenderError
+from recommender.runner.hub import cached
+from recommender.trial import Source, found_on_hub, run_request
+from recommender.types import Device, Pick, Settings
+from recommender.ui.resources import calibration_of, catalog, runs, this_device
+
+PROMPT = "Explain in three sentences why the sky is blue."
+CONTEXT_TOKENS = 4096
+_RUNTIME = "llama.cpp"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A pick to run. ``at_once``: it was chosen for this computer, its size and licence were on the button."""
+def start(source: Source, settings: Settings, prompt: str, device: Device, forecast: EstimateAnswer | None) -> None:
+    """Look the file up where the catalog names none, queue the run and put it into the URL; draws the page anew.
 
-    pick: Pick
-    at_once: bool
+    Raises:
+        DownloadError: the Hub cannot be asked, or has no such file.
+        RunError: too many runs are waiting.
+    """
+    with st.spinner("Looking the file up …"):
+        found = found_on_hub(source)
+    st.query_params["run"] = runs().submit(run_request(found, settings, prompt, device, forecast)).id
+    st.rerun()
+
+
+def start_pick(pick: Pick) -> None:
+    """Run a pick on this computer, with its context and what this computer makes of the rest."""
+    device = this_device()
+    path = cached(pick.file_repo, pick.file_name) if pick.file_repo and pick.file_name else None
+    source = Source(
+        pick.model_id,
+        pick.quantization or "",
+        "",
+        path=str(path or ""),
+        repo=pick.file_repo,
+        file=pick.file_name,
+    )
+    context_tokens = pick.settings.context_tokens if pick.settings else CONTEXT_TOKENS
+    request = EstimateRequest(pick.model_id, source.quantization, device, _RUNTIME, context_tokens)
+    forecast: EstimateAnswer | None = None
+    try:
+        forecast = estimate_one(request, catalog(), calibration_of(device))
+        settings = forecast.settings
+    except RecommenderError:
+        # A file that cannot be predicted can still be measured.
+        settings = usual_settings(context_tokens, default_threads(device), -1)
+    start(source, settings, st.session_state.get("prompt") or PROMPT, device, forecast)
+
+
+def usual_settings(context_tokens: int, threads: int, gpu_layers: int) -> Settings:
+    """What llama.cpp does when nothing else is asked; ``gpu_layers`` −1 is as many as fit."""
+    return Settings(context_tokens, "f16", 2048, 512, 1, threads, gpu_layers, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from recommender.engine.words import count
@@ -30,7 +32,7 @@ def picks_table(answer: Recommendation) -> dict[str, list[object]]:
     }
 
 
-def picks_columns() -> dict[str, object]:
+def picks_columns() -> dict[str, Any]:
     """How ``st.dataframe`` shows the columns of :func:`picks_table`; each says its unit."""
     number = st.column_config.NumberColumn
     return {

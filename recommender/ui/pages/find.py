@@ -8,21 +8,34 @@ from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.types import Pick, Recommendation
-from recommender.ui import cards, empty, tables
+from recommender.ui import cards, empty, run_view, tables
 from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
-from recommender.ui.navigation import page
 from recommender.ui.resources import calibration_of, catalog
-from recommender.ui.start import Wanted
+from recommender.ui.start import start_pick
 from recommender.ui.words import plain
 
 _ALL, _CHART, _MISSED, _METHOD = "All that fit", "Quality against speed", "Just missed", "How it was decided"
 
 
-def _try(pick: Pick, here: bool) -> None:
-    """Remember what to try; the page switches after the callback, where Streamlit allows it."""
-    st.session_state["go_try"] = Wanted(pick, at_once=here)
+def _try(pick: Pick) -> None:
+    """Remember what to try: it starts after the callback, where the page can say what goes wrong."""
+    st.session_state["wanted"] = pick
+
+
+def _run() -> None:
+    """Start what was clicked, and show the run of the URL."""
+    wanted: Pick | None = st.session_state.pop("wanted", None)
+    try:
+        if wanted is not None:
+            start_pick(wanted)
+    except RecommenderError as error:
+        st.error(
+            plain(str(error)), icon=":material/error:", title=f"{plain(wanted.name) if wanted else 'It'} did not start"
+        )
+    if job_id := st.query_params.get("run"):
+        run_view.show(job_id)
 
 
 def _all(answer: Recommendation, here: bool) -> None:
@@ -88,10 +101,6 @@ def _rest(answer: Recommendation, here: bool) -> None:
             _decided(answer)
 
 
-if (going := st.session_state.pop("go_try", None)) is not None:
-    st.session_state["wanted"] = going
-    st.switch_page(page("try_it"))
-
 try:
     for note in catalog().notes:
         st.info(plain(note))
@@ -104,6 +113,7 @@ except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
 
+_run()
 if answer.picks:
     cards.answer_card(answer, asked.here, _try)
     if answer.alternatives:

@@ -17,31 +17,18 @@ from recommender.engine.words import rate, seconds, size
 from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import GgufHeader, read_header
 from recommender.runner.hub import cached
-from recommender.trial import Source, found_on_hub, run_request
-from recommender.types import Device, Settings
+from recommender.trial import Source
+from recommender.types import Device
 from recommender.ui import run_view
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
-from recommender.ui.resources import bindings, calibration_of, catalog, runs, this_device
-from recommender.ui.start import Wanted
+from recommender.ui.resources import bindings, calibration_of, catalog, this_device
+from recommender.ui.start import CONTEXT_TOKENS, PROMPT, start, usual_settings
 from recommender.ui.words import badge, plain
 
 _HUB, _LOCAL = "A model of the catalog", "A GGUF file on this computer"
 _RUNTIME = "llama.cpp"
-_CONTEXT_TOKENS, _LONGEST_CONTEXT = 4096, 1_048_576
-
-
-def _wanted() -> bool:
-    """Take over what was clicked on the Find page; whether it starts at once."""
-    wanted: Wanted | None = st.session_state.pop("wanted", None)
-    if wanted is None:
-        return False
-    settings = wanted.pick.settings
-    st.session_state.update(source=_HUB, model=wanted.pick.model_id, quant=wanted.pick.quantization)
-    if settings:
-        st.session_state.update(try_context=settings.context_tokens)
-    st.query_params.pop("run", None)
-    return wanted.at_once
+_LONGEST_CONTEXT = 1_048_576
 
 
 def _from_catalog() -> Source | None:
@@ -141,14 +128,7 @@ def _forecast(answer: EstimateAnswer, free_bytes: float | None) -> None:
         )
 
 
-def _start(source: Source, settings: Settings, prompt: str, device: Device, forecast: EstimateAnswer | None) -> None:
-    with st.spinner("Looking the file up …"):
-        found = found_on_hub(source)
-    st.query_params["run"] = runs().submit(run_request(found, settings, prompt, device, forecast)).id
-    st.rerun()
-
-
-def _form(at_once: bool) -> None:
+def _form() -> None:
     device = this_device()
     kind = st.segmented_control(
         "What to run", [_HUB, _LOCAL], default=_HUB, key="source", required=True, label_visibility="collapsed", **BOUND
@@ -158,7 +138,7 @@ def _form(at_once: bool) -> None:
         return
     prompt = st.text_area(
         "Prompt",
-        "Explain in three sentences why the sky is blue.",
+        PROMPT,
         key="prompt",
         persist_state="session",
         max_chars=20_000,
@@ -167,16 +147,16 @@ def _form(at_once: bool) -> None:
     with st.popover("Settings", icon=":material/tune:"):
         limit = (header.context_tokens if header else None) or _LONGEST_CONTEXT
         context_tokens = st.number_input(
-            "Context, tokens", 1, _LONGEST_CONTEXT, min(_CONTEXT_TOKENS, limit), key="try_context", **BOUND
+            "Context, tokens", 1, _LONGEST_CONTEXT, min(CONTEXT_TOKENS, limit), key="try_context", **BOUND
         )
         threads = st.number_input("Threads", 1, 1024, default_threads(device), key="threads", **BOUND)
     forecast = _predict(source, header, device, int(context_tokens), int(threads))
     if forecast:
         _forecast(forecast, device.ram_free_bytes)
     gpu_layers = forecast.settings.gpu_layers if forecast else -1
-    settings = Settings(int(context_tokens), "f16", 2048, 512, 1, int(threads), gpu_layers, True)
-    if st.button(plain(source.label), type="primary", icon=":material/play_arrow:", key="start") or at_once:
-        _start(source, settings, prompt, device, forecast)
+    settings = usual_settings(int(context_tokens), int(threads), gpu_layers)
+    if st.button(plain(source.label), type="primary", icon=":material/play_arrow:", key="start"):
+        start(source, settings, prompt, device, forecast)
 
 
 st.header("Try it on this computer", anchor=False)
@@ -188,12 +168,11 @@ if not bindings():
     )
     st.stop()
 
-at_once = _wanted()
 if job_id := st.query_params.get("run"):
     run_view.show(job_id)
     st.subheader("Run another", anchor=False)
 try:
-    _form(at_once)
+    _form()
 except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
 run_view.others(job_id or "")
