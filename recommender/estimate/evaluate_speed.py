@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from recommender import paths
 from recommender.estimate.measured import Measured, Resolve, Row, read_measured
 from recommender.estimate.measured_work import PhaseRows, phase_rows
-from recommender.estimate.speed import distinct
 from recommender.estimate.speed_tables import SpeedTables, speed_tables
-from recommender.types import Floats, RangeColumns, Texts
+from recommender.types import Floats, RangeColumns, Texts, distinct
 
 Mask = NDArray[np.bool_]
 PHASES = ("decode", "prefill")
