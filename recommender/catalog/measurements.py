@@ -34,6 +34,7 @@ _RETRY_EVERY_S = 0.05
 _TURNS: dict[Path, Lock] = {}
 _UNSAVED: dict[Path, list[Measurement]] = {}
 
+
 class MeasurementStore:
     """The measurements of this machine's user.
 
@@ -186,12 +187,14 @@ class MeasurementStore:
                 yield connection
                 return
 
+
 @contextlib.contextmanager
 def _attached(path: Path, options: str) -> Iterator[DuckDBPyConnection]:
     with contextlib.closing(connect()) as connection:
         attach(connection, path, options)
         yield connection
         detach(connection)
+
 
 def _to_row(measurement: Measurement) -> dict[str, Any]:
     """Column → value; the fields of ``settings`` and ``memory`` have columns of their own."""
@@ -205,10 +208,12 @@ def _to_row(measurement: Measurement) -> dict[str, Any]:
             row[field.name] = value
     return row
 
+
 def _measurements(connection: DuckDBPyConnection) -> tuple[Measurement, ...]:
     cursor = connection.execute("SELECT * FROM measurements")
     columns = [column[0] for column in cursor.description or []]
     return tuple(_from_row(dict(zip(columns, row, strict=True))) for row in cursor.fetchall())
+
 
 def _from_row(row: dict[str, Any]) -> Measurement:
     values: dict[str, Any] = {}
@@ -221,11 +226,13 @@ def _from_row(row: dict[str, Any]) -> Measurement:
             values[field.name] = row[field.name]
     return Measurement(**values)
 
+
 def _finite(value: Any) -> Any:
     """JSON has no infinity and no NaN: they become null."""
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
 
 def _spread(value: float, low: float, high: float) -> str:
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
