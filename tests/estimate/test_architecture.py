@@ -85,5 +85,5 @@ def test_most_models_of_the_catalog_are_complete_and_the_others_are_refused_with
 def test_a_shape_that_llama_cpp_does_not_load_is_refused() -> None:
     row = {**DENSE, "architecture": "qwen2"}
     assert complete(row)
-    with pytest.raises(BadInputError, match="not known to llama.cpp"):
+    with pytest.raises(BadInputError, match=r"not known to llama\.cpp"):
         architecture_from_row({**row, "head_dim": "32"})
