@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from recommender.estimate.measured import number
-from recommender.estimate.speed_hardware import MEANINGFUL_FLOPS_PER_BYTE
+from recommender.estimate.speed_hardware import MEANINGFUL_FLOPS_PER_BYTE, counted_cores
 
 
 def fallback_rows(devices: Iterable[dict[str, str]], disks: Iterable[dict[str, str]]) -> list[dict[str, object]]:
@@ -24,7 +24,8 @@ def fallback_rows(devices: Iterable[dict[str, str]], disks: Iterable[dict[str, s
         kind, names = row["kind"], f"{row['id']} {row['gpu_name']}".casefold()
         gpu, main = number(row, "gpu_mem_bw_gbs"), number(row, "cpu_mem_bw_gbs")
         add("cpu", kind, "bandwidth_bytes_per_s", main * 1e9 if main else None)
-        threads = number(row, "cpu_perf_cores") or number(row, "cpu_cores")
+        isa = [name.strip() for name in row["cpu_isa"].split(",")]
+        threads = counted_cores(isa, number(row, "cpu_perf_cores"), number(row, "cpu_cores"))
         add("cpu", kind, "threads", threads)
         add("cpu", kind, "threads_per_byte", threads / (main * 1e9) if threads and main else None)
         if not gpu:

@@ -148,12 +148,14 @@ def _held_out_table() -> dict[tuple[str, str], tuple[str, float, float, float, f
 def _classes(data: Measured, rows: PhaseRows) -> dict[str, Mask]:
     params = data.variants.params_total[rows.kept]
     on_cpu = np.array([side.accelerator == "cpu" for side in rows.sides], dtype=np.bool_)
+    offered = sorted({backend.family for backend in speed_tables().backends.values()})
     classes: dict[str, Mask] = {
         "cpu": on_cpu,
         "gpu": ~on_cpu,
         "up to 2B": params <= SMALL_PARAMETERS,
         "2B to 14B": (params > SMALL_PARAMETERS) & (params <= 14e9),
         "above 14B": params > 14e9,
+        "engines that a runtime here uses": np.isin(rows.family.astype(str), offered),
     }
     for label, values in (
         ("backend", rows.family),

@@ -19,7 +19,7 @@ from recommender import paths
 from recommender.estimate.architecture import merge_rows
 from recommender.estimate.model_shape import ModelShape, model_shape, rough_shape
 from recommender.estimate.names import size_in_name
-from recommender.estimate.speed_hardware import Side, cpu_side, gpu_side
+from recommender.estimate.speed_hardware import Side, counted_cores, cpu_side, gpu_side
 from recommender.estimate.speed_tables import Label, SpeedTables
 from recommender.types import Floats, SettingsColumns, Texts, VariantColumns
 
@@ -161,8 +161,8 @@ class _Reader:
         bandwidth = number(device, "gpu_mem_bw_gbs")
         main = number(device, "cpu_mem_bw_gbs")
         if accelerator == "cpu":
-            threads = number(device, "cpu_perf_cores") or number(device, "cpu_cores")
             isa = [name.strip() for name in (device.get("cpu_isa") or "").split(",")]
+            threads = counted_cores(isa, number(device, "cpu_perf_cores"), number(device, "cpu_cores"))
             main = main or (bandwidth if device.get("unified_memory") == "y" else None)
             return cpu_side(
                 self.tables, isa=isa, kind=device["kind"], bandwidth=main * 1e9 if main else None, threads=threads

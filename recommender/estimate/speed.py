@@ -11,7 +11,7 @@ import numpy as np
 
 from recommender.estimate.columns import look_up
 from recommender.estimate.roofline import Hardware, Work, decode_seconds, prefill_seconds
-from recommender.estimate.speed_hardware import device_cpu, device_gpu
+from recommender.estimate.speed_hardware import device_cpu, device_gpu, usual_threads
 from recommender.estimate.speed_tables import Ints, SpeedTables, speed_tables
 from recommender.types import (
     Device,
@@ -30,6 +30,8 @@ __all__ = ["decode", "latency", "load_time", "prefill"]
 Z80 = 1.2816
 # Reading less than this share of the layers for one token means routed experts.
 MOE_SHARE = 0.75
+# Whose coefficients rows are looked up with that do not run on a side; their times are then set to NaN.
+ANY_FAMILY = "llama.cpp-cpu"
 # Bytes per element of cache types; block formats carry a 2-byte scale per 32 values (ggml).
 KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32}
 KV_BYTES |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
@@ -135,7 +137,9 @@ def _speed(
     gpu = device_gpu(tables, device)
     layers = np.maximum(memory.layers_total, 1.0)
     on_gpu = np.clip(np.nan_to_num(memory.gpu_layers / layers), 0.0, 1.0) if gpu else np.zeros(n)
-    threads = np.where(settings.threads > 0, np.minimum(settings.threads, cpu.flops), cpu.flops)
+    # Fewer threads than usual do a share of the work; more than the cores do no more.
+    usual = usual_threads(device, cpu)
+    threads = cpu.flops * np.where(settings.threads > 0, np.minimum(settings.threads / usual, 1.0), 1.0)
     runtimes, runtime_of_row = variants.runtimes
     quant_classes, quant_of_row = classes_of(tables, variants.quantization)
     seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -143,7 +147,7 @@ def _speed(
         if side is None or not share.any():
             continue
         backends = [tables.backend(name, side.accelerator) for name in runtimes]
-        keys = [(b.family if b else f"llama.cpp-{side.accelerator}", side.hardware_class) for b in backends]
+        keys = [(b.family if b else ANY_FAMILY, side.hardware_class) for b in backends]
         coefficients, low, high = tables.gather(
             keys, runtime_of_row, quant_classes, quant_of_row, "decode" if prompt_tokens is None else "prefill"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -67,7 +68,8 @@ def gpu_class(accelerator: str, kind: str, name: str, unified: bool, compute_cap
         return "small" if kind in ("phone", "tablet") else "unified"
     if unified:
         return "unified"
-    if compute_capability and float(compute_capability) < FIRST_WITH_MATRIX_UNITS:
+    generation = re.match(r"\d+(\.\d+)?", compute_capability)
+    if generation and float(generation[0]) < FIRST_WITH_MATRIX_UNITS:
         return "legacy"
     if "laptop" in name.casefold() or "mobile" in name.casefold() or kind == "laptop":
         return "laptop"
@@ -77,6 +79,15 @@ def gpu_class(accelerator: str, kind: str, name: str, unified: bool, compute_cap
 def _balance(ratio: float, usual: float) -> float:
     """A ratio relative to the usual one, within the range that measured devices span."""
     return min(max(ratio / usual, 1 / BALANCE_LIMIT), BALANCE_LIMIT)
+
+
+def counted_cores(isa: Collection[str], performance: float | None, physical: float | None) -> float | None:
+    """Cores that stand for a CPU's arithmetic: all cores of x86 hybrids, whose split few sources give; elsewhere the
+    performance cores, which llama.cpp runs on."""
+    if instruction_set(isa) == "avx_vnni" and physical:
+        return float(physical)
+    cores = performance or physical
+    return float(cores) if cores else None
 
 
 def cpu_side(
@@ -134,14 +145,13 @@ def gpu_side(
 
 def device_cpu(tables: SpeedTables, device: Device) -> Side:
     """The CPU side of a device."""
-    threads = device.performance_cores or device.physical_cores or device.usable_threads
-    return cpu_side(
-        tables,
-        isa=device.isa,
-        kind=device.kind,
-        bandwidth=device.bandwidth_bytes_per_s,
-        threads=float(threads) if threads else None,
-    )
+    threads = counted_cores(device.isa, device.performance_cores, device.physical_cores or device.usable_threads)
+    return cpu_side(tables, isa=device.isa, kind=device.kind, bandwidth=device.bandwidth_bytes_per_s, threads=threads)
+
+
+def usual_threads(device: Device, side: Side) -> float:
+    """How many threads the fit's measurements of such a CPU ran with: its performance cores, where they are known."""
+    return float(device.performance_cores or device.physical_cores or side.flops)
 
 
 def device_gpu(tables: SpeedTables, device: Device) -> Side | None:

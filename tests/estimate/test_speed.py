@@ -205,6 +205,20 @@ def test_the_fastest_gpu_of_a_machine_is_used():
     assert decode(device, gpu_layers=33).value[0] == decode(gpu_device(), gpu_layers=33).value[0]
 
 
+def test_a_gpu_that_no_runtime_knows_gives_unknown_speeds_not_an_error():
+    strange = replace(gpu_device().gpus[0], backend="abacus", compute_capability="very old")
+    found = decode(replace(gpu_device(), gpus=(strange,)), gpu_layers=ALL_ON_GPU)
+    assert np.isnan(found.value[0])
+
+
+def test_threads_beyond_the_usual_ones_add_nothing_and_half_of_them_cost_speed():
+    hybrid = cpu_device(isa=("avx2", "avx_vnni"), physical_cores=24, performance_cores=8)
+    full = decode(hybrid).value[0]
+    assert decode(hybrid, threads=floats(1, 8)).value[0] == full
+    assert decode(hybrid, threads=floats(1, 24)).value[0] == full
+    assert decode(hybrid, threads=floats(1, 4)).value[0] < full
+
+
 @pytest.mark.parametrize("phase", ["decode", "prefill"])
 def test_every_family_that_a_runtime_maps_to_was_fitted(phase):
     tables = speed_tables()
