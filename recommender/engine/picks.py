@@ -58,10 +58,12 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
 def near_misses(judged: Judged, catalog: Catalog, numbers: dict[str, float]) -> tuple[NearMiss, ...]:
     """Rows that break exactly one rule: of each model the one that needs the smallest change, best models first.
 
-    Models that fit in another quantization are left out, and no rule takes more than half of the places.
+    Models that fit in another quantization or whose successor fits are left out, and no rule takes more than half of
+    the places.
     """
     variants = judged.case.candidates.variants
     fitting = set(variants.model_id[judged.failures == 0])
+    outdated = _outdated(judged, fitting)
     rows = np.flatnonzero(judged.failures == 1)
     nearest: dict[str, tuple[float, int, Verdict]] = {}
     # What needs twice the memory has not just missed.
@@ -69,7 +71,9 @@ def near_misses(judged: Judged, catalog: Catalog, numbers: dict[str, float]) -> 
     for verdict in judged.verdicts:
         for row in rows[verdict.fails[rows] & ((verdict.unit != "bytes") | (verdict.short_by[rows] <= furthest_bytes))]:
             model, short = variants.model_id[row], float(verdict.short_by[row])
-            if model not in fitting and (model not in nearest or (short, row) < nearest[model][:2]):
+            if model in fitting or model in outdated:
+                continue
+            if model not in nearest or (short, row) < nearest[model][:2]:
                 nearest[model] = (short, int(row), verdict)
     by_row = {row: verdict for _, row, verdict in nearest.values()}
     limit = int(numbers["near_misses"])
@@ -123,13 +127,27 @@ def alternatives(
     ]
     if better:
         pick = max(better, key=lambda pick: pick.score)
-        trade = f"{seconds(_answer_s(pick))} instead of {seconds(answer_s)} an answer"
-        found.append((f"Better, slower: {trade}, quality {pick.quality:.0f} instead of {first.quality:.0f}", pick))
+        price, trade = _price(first, pick)
+        found.append((f"Better, {price}: {trade}, quality {pick.quality:.0f} instead of {first.quality:.0f}", pick))
     elif lacking:
         miss = min(lacking, key=lambda miss: miss.short_by)
         quality = f"quality {miss.pick.quality:.0f} instead of {first.quality:.0f}"
         found.append((f"Better, needs {size(miss.short_by)} more memory: {quality}", miss.pick))
     return tuple(found)
+
+
+def _price(first: Pick, better: Pick) -> tuple[str, str]:
+    """What a better pick costs beside the first: time, else memory, else certainty."""
+    if _answer_s(better) > _answer_s(first):
+        return "slower", f"{seconds(_answer_s(better))} instead of {seconds(_answer_s(first))} an answer"
+    if _resident_bytes(better) > _resident_bytes(first):
+        return "larger", f"{size(_resident_bytes(better))} instead of {size(_resident_bytes(first))} of memory"
+    return "less sure", f"a standard error of {better.quality_se:.1f} instead of {first.quality_se:.1f} points"
+
+
+def _resident_bytes(pick: Pick) -> float:
+    memory = pick.estimate.memory
+    return 0.0 if memory is None else memory.total_bytes - memory.reclaimable_bytes
 
 
 def _answer_s(pick: Pick) -> float:
@@ -147,18 +165,27 @@ def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
 
 def _without_superseded(judged: Judged, rows: list[int]) -> list[int]:
     """Leave out models whose successor is among the rows too: where only the older one fits, it stays."""
-    if judged.case.need.models:
-        return rows
     model_ids = judged.case.candidates.variants.model_id
-    successors = dict(zip(model_ids, judged.case.candidates.superseded_by, strict=True))
-    fitting = {model_ids[row] for row in rows}
+    outdated = _outdated(judged, {model_ids[row] for row in rows})
+    return [row for row in rows if model_ids[row] not in outdated]
+
+
+def _outdated(judged: Judged, fitting: set[str]) -> set[str]:
+    """Models with a successor among those that fit; none where the person named the models."""
+    if judged.case.need.models:
+        return set()
+    candidates = judged.case.candidates
+    successors = {
+        model: newer
+        for model, newer in zip(candidates.variants.model_id, candidates.superseded_by, strict=True)
+        if newer
+    }
 
     def newer_fits(model: str) -> bool:
         newer = successors.get(model, "")
         return bool(newer) and (newer in fitting or newer_fits(newer))
 
-    replaced = {model for model in fitting if newer_fits(model)}
-    return [row for row in rows if model_ids[row] not in replaced]
+    return {model for model in successors if newer_fits(model)}
 
 
 def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> Iterator[int]:
