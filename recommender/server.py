@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recommender import paths
+from recommender.errors import BadInputError
 
 _READY_TRIES, _READY_PAUSE_S = 60, 0.5
 
@@ -37,6 +40,26 @@ def serve(host: str, port: int, browser: bool = False) -> None:
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
     app = st.App(str(paths.bundled("app.py")), routes=[Route("/api/health", health)])
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise a sentence when nothing could listen there, before anything heavy is loaded.
+
+    Raises:
+        BadInputError: the port is taken, or the address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        if sys.platform != "win32":
+            # As the server does: a port that an ended server left waiting is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                why = "is taken by another program" if error.errno == errno.EADDRINUSE else "may not be used"
+                raise BadInputError(f"Port {port} {why}. Choose another one with --port.") from error
+            raise BadInputError(f"{host} is not an address of this machine: {error}. See --host.") from error
 
 
 def _open_when_ready(address: str) -> None:

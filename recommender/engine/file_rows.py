@@ -54,8 +54,10 @@ _SHAPE = (
     "n_ff",
     "k_full_elements_per_token",
     "v_full_elements_per_token",
+    "v_full_even_elements_per_token",
     "k_window_elements_per_token",
     "v_window_elements_per_token",
+    "v_window_even_elements_per_token",
     "window_tokens",
     "state_bytes",
 )
@@ -78,8 +80,10 @@ def _shape(header: GgufHeader) -> dict[str, float | None] | None:
         "n_ff": feed_forward or _number(header, "expert_feed_forward_length") or 4 * embedding,
         "k_full_elements_per_token": layers * kv_heads * key,
         "v_full_elements_per_token": layers * kv_heads * value,
+        "v_full_even_elements_per_token": layers * kv_heads * value,
         "k_window_elements_per_token": 0.0,
         "v_window_elements_per_token": 0.0,
+        "v_window_even_elements_per_token": 0.0,
         "window_tokens": 0.0,
         "state_bytes": 0.0,
     }

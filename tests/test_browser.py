@@ -1,0 +1,251 @@
+"""The app in a real Chromium, served by a process of its own, with a loopback stand-in for the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recommender import paths
+from recommender.catalog.queries import variant_columns
+from recommender.catalog.store import Catalog
+from tests.runner.hub_server import HubServer, Repo
+from tests.tiny_gguf import write_tiny_gguf
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(
+    (
+        found
+        for found in ("/usr/bin/chromium", *map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+        if found and Path(found).exists()
+    ),
+    "",
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_S = 45
+MODEL, NAME, QUANTIZATION = "Qwen/Qwen3-0.6B", "Qwen3-0.6B", "Q8_0"
+
+
+@pytest.fixture(scope="module")
+def hub(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    """The Hub with one repository: a tiny model under the name of a real one."""
+    path = write_tiny_gguf(tmp_path_factory.mktemp("hub") / "tiny.gguf", context_tokens=40_960)
+    rows = variant_columns(catalog, MODEL, "llama.cpp")
+    row = next(row for row in rows if row["quantization"] == QUANTIZATION)
+    server = HubServer()
+    server.repos[str(row["repo"])] = Repo({str(row["file"] or f"{NAME}-{QUANTIZATION}.gguf"): path.read_bytes()})
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.resume.set()
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(catalog: Catalog, hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app, served from an empty folder of its own; its catalog is the one that was built for the tests."""
+    home = tmp_path_factory.mktemp("served")
+    if catalog.path and catalog.path.exists():
+        shutil.copy2(catalog.path, home / catalog.path.name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    package = str(Path(paths.__file__).resolve().parent.parent)
+    environment = {
+        **os.environ,
+        paths.HOME_VARIABLE: str(home),
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, "-m", "recommender.cli", "serve", "--port", str(port), "--no-browser"]
+    log = home / "log.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not _answers(f"http://127.0.0.1:{port}/api/health"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_S * 1000)
+    yield context.new_page()
+    context.close()
+
+
+def _settled(page: Any) -> None:
+    """Wait until the page has what it asked for: the script is idle and nothing is greyed out."""
+    app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
+    app.wait_for()
+    page.wait_for_timeout(300)
+    app.wait_for()
+
+
+def _answer(page: Any) -> str:
+    _settled(page)
+    page.locator(".st-key-answer code").first.wait_for()  # coloured by code that is loaded after the rest
+    return str(page.locator(".st-key-answer").inner_text())
+
+
+def _choose_file(page: Any, path: Path) -> None:
+    field = page.get_by_label("Path of the GGUF file")
+    field.wait_for()
+    _settled(page)
+    field.fill(str(path))
+    field.press("Enter")
+
+
+def _run(page: Any) -> Any:
+    return page.locator(".st-key-run")
+
+
+def test_a_recommendation_is_there_before_anything_is_pressed(page: Any) -> None:
+    page.goto("/")
+    shown = _answer(page)
+    for words in (
+        "The pick for chat on this computer",
+        "Speed",
+        "tok/s",
+        "Memory",
+        "GiB",
+        "estimated",
+        "Why this one?",
+    ):
+        assert words in shown
+    assert page.title() == "Rightsize"
+
+
+def test_a_machine_from_the_list_changes_the_answer_and_a_link_repeats_it(page: Any, browser: Any) -> None:
+    page.goto("/")
+    before = _answer(page)
+    page.get_by_text("From the list").click()
+    machine = page.locator(".st-key-preset input")
+    machine.fill("MacBook Air")
+    page.get_by_role("option").first.click()
+    page.locator(".st-key-answer").get_by_text("on MacBook Air").wait_for()
+    page.locator(".st-key-priority").get_by_text("Smallest").click()
+    page.wait_for_url(re.compile("priority=Smallest"))
+    after = _answer(page)
+    assert after.splitlines()[1:] != before.splitlines()[1:]
+    fresh = browser.new_context()
+    again = fresh.new_page()
+    again.goto(page.url)
+    again.locator(".st-key-answer").wait_for(timeout=PATIENCE_S * 1000)
+    assert _answer(again) == after
+    fresh.close()
+
+
+def test_a_limit_nothing_meets_is_relaxed_in_one_press(page: Any) -> None:
+    page.goto("/?min_decode=10000")
+    page.get_by_text("Nothing fits all of this").wait_for()
+    page.locator(".st-key-nothing button").first.click()
+    assert "tok/s" in _answer(page)
+
+
+def test_a_file_here_runs_to_the_end_with_predicted_beside_measured(page: Any, tmp_path: Path) -> None:
+    page.goto("/try-it?source=A+GGUF+file+on+this+computer")
+    _choose_file(page, write_tiny_gguf(tmp_path / "tiny.gguf"))
+    page.locator(".st-key-start button").first.click()
+    _run(page).get_by_text("predicted beside measured").wait_for()
+    _run(page).get_by_text("Prefill").wait_for()
+    shown = _run(page).inner_text()
+    for words in ("Predicted", "Measured", "Decode", "Prefill", "First token", "Memory", "measured here"):
+        assert words in shown
+    page.reload()
+    _run(page).get_by_text("predicted beside measured").wait_for()
+    page.get_by_role("link", name="History").click()
+    page.get_by_text("newest first").wait_for()
+
+
+def test_a_model_of_the_catalog_is_fetched_and_run(page: Any, hub: HubServer) -> None:
+    page.goto(f"/try-it?model={NAME}&quant={QUANTIZATION}")
+    button = page.locator(".st-key-start button").first
+    assert "download" in button.inner_text()
+    hub.pause_after = 20_000
+    hub.resume.clear()
+    button.click()
+    _run(page).get_by_text("Downloading").wait_for()
+    page.get_by_text("Run another").wait_for()
+
+    # A second run waits for its turn, and says so.
+    page.locator(".st-key-start button").first.click()
+    _run(page).get_by_text("number 1 in the queue").wait_for()
+    _run(page).get_by_role("button", name="Stop").click()
+    _run(page).get_by_text("Its process is gone").wait_for()
+
+    # The first goes on where it was.
+    page.get_by_text(re.compile("Downloading: ")).click()
+    _run(page).get_by_text("Downloading").wait_for()
+    hub.pause_after = None
+    hub.resume.set()
+    _run(page).get_by_text("predicted beside measured").wait_for()
+
+
+def test_stop_ends_a_run_in_its_middle(page: Any, tmp_path: Path) -> None:
+    # Wide enough that its answer takes a while.
+    slow = write_tiny_gguf(tmp_path / "slow.gguf", n_embd=1024, layers=16, block_count=16)
+    page.goto("/try-it?source=A+GGUF+file+on+this+computer&threads=1")
+    _choose_file(page, slow)
+    page.locator(".st-key-start button").first.click()
+    _run(page).get_by_role("button", name="Stop").click()
+    _run(page).get_by_text("Its process is gone").wait_for()
+    assert "predicted beside measured" not in _run(page).inner_text()
+
+
+def test_a_phone_sees_the_answer_without_scrolling_sideways(browser: Any, address: str) -> None:
+    context = browser.new_context(base_url=address, viewport={"width": 390, "height": 844}, color_scheme="dark")
+    phone = context.new_page()
+    phone.goto("/")
+    phone.locator(".st-key-answer").wait_for(timeout=PATIENCE_S * 1000)
+    _settled(phone)
+    assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert phone.locator(".st-key-answer h2").bounding_box()["y"] < 844
+    context.close()
