@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         result: int = arguments.run(arguments) or 0
+        sys.stdout.flush()
     except RecommenderError as error:
         if getattr(arguments, "json", False):
             print(json.dumps({"error": str(error)}))
@@ -34,6 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written has nowhere to go
+        print("recommender: the disk is full: free some space and run the command again.", file=sys.stderr)
+        return 1
     return result
 
 

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 # ggml types that llama.cpp accepts for the cache (common/arg.cpp, --cache-type-k).
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _MANAGED = "managed"
+# What grows with the file when its size is said to be another.
+_SCALED = (
+    "file_bytes",
+    "tensor_bytes",
+    "input_embedding_bytes",
+    "output_bytes",
+    "read_bytes_per_token",
+    "repack_x86_bytes",
+    "repack_arm_bytes",
+)
 
 
 @dataclass(frozen=True)
@@ -166,8 +176,7 @@ def catalog_row(request: EstimateRequest, catalog: Catalog) -> dict[str, object]
     if request.model_bytes is not None:
         # A file of another size than the layout's: its tensors are taken to be larger or smaller all alike.
         ratio = request.model_bytes / float(row["file_bytes"])
-        scaled = ("file_bytes", "tensor_bytes", "input_embedding_bytes", "output_bytes", "read_bytes_per_token")
-        row = row | {name: float(row[name]) * ratio for name in scaled if row[name] is not None}
+        row = row | {name: float(row[name]) * ratio for name in _SCALED if row[name] is not None}
     return row
 
 
