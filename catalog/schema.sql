@@ -563,6 +563,7 @@ CREATE TABLE speed_spreads (
     between_devices DOUBLE NOT NULL CHECK (between_devices >= 0), -- standard deviations of the natural logarithm
     within_device DOUBLE NOT NULL CHECK (within_device >= 0),
     between_runs DOUBLE NOT NULL CHECK (between_runs >= 0),
+    class_share DOUBLE NOT NULL CHECK (class_share BETWEEN 0 AND 1), -- of the variance within a device
     devices INTEGER NOT NULL CHECK (devices >= 0),
     rows INTEGER NOT NULL CHECK (rows >= 0),
     PRIMARY KEY (phase, side)

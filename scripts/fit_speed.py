@@ -171,6 +171,7 @@ def quant_rows(p: Problem, model: Model, vector: np.ndarray) -> list[dict[str, o
 def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
     """Robust standard deviations of held-out log error: of device medians, and of rows around their device's median."""
     rows: list[dict[str, object]] = []
+    classes = np.array([x.quant_class for x in p.levels])
     for side in ("cpu", "gpu"):
         chosen = np.array([x.side == side for x in p.levels])
         device = p.device[chosen]
@@ -183,11 +184,31 @@ def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
                 "between_devices": f"{1.4826 * np.median(np.abs(list(medians.values()))):.4g}",
                 "within_device": f"{1.4826 * np.median(within):.4g}",
                 "between_runs": f"{repeat_spread(p, chosen):.4g}",
+                "class_share": f"{class_share(errors[chosen], device, classes[chosen]):.2f}",
                 "devices": len(medians),
                 "rows": int(chosen.sum()),
             }
         )
     return rows
+
+
+def class_share(errors: np.ndarray, device: np.ndarray, classes: np.ndarray) -> float:
+    """The share of the variance within a device that quantizations of one class have in common.
+
+    From half the mean squared difference of two rows of one device, of one class and of two (the semivariances of
+    geostatistics), each device counting once; a difference counts as 1 (a factor e) at most.
+    """
+    same: list[float] = []
+    other: list[float] = []
+    for name in dict.fromkeys(device):
+        here = device == name
+        first, second = np.triu_indices(int(here.sum()), 1)
+        half_square = np.minimum(np.abs(errors[here][first] - errors[here][second]), 1.0) ** 2 / 2
+        alike = classes[here][first] == classes[here][second]
+        for values, means in ((half_square[alike], same), (half_square[~alike], other)):
+            if len(values):
+                means.append(float(values.mean()))
+    return min(max(1.0 - float(np.mean(same)) / float(np.mean(other)), 0.0), 1.0)
 
 
 def repeat_spread(p: Problem, chosen: np.ndarray) -> float:

@@ -1,9 +1,10 @@
 """Measurements on this hardware move the estimates for everything else on it.
 
 The log ratio of a measured to an estimated speed is taken as the sum of what the machine does to every model on one
-backend, what is peculiar to one model and quantization, and the run's own noise. Machine and model terms have the
-spreads that the fit found on devices left out of it (``catalog/speed_spreads.csv``), so the best guess for each is a
-precision-weighted mean that starts at 1 and gives way as runs come in. Decode and prefill are kept apart.
+backend, what it does to one class of quantizations (kernels differ by class and instruction set), what is peculiar to
+one model and quantization, and the run's own noise. The terms are Gaussian with the spreads that the fit found on
+devices left out of it (``catalog/speed_spreads.csv``), so the best guess for each is their posterior: it starts at a
+factor of 1 and gives way as runs come in. Decode and prefill are kept apart.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -34,6 +35,7 @@ class Spread:
     between_devices: float
     within_device: float
     between_runs: float  # of one setup on one machine
+    class_share: float  # of the variance within a machine: what quantizations of one class have in common
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class Calibration:
 
     device_key: str
     count: int  # runs that counted: noisy ones and those without a prediction do not
-    machine: Mapping[tuple[str, str], Term]  # (phase, backend) → factor of the machine
-    models: Mapping[tuple[str, str, str, str], Term]  # (phase, backend, model_id, quantization) → factor on top
+    machine: Mapping[tuple[str, str], Term]  # (phase, backend) → factor for a model that says nothing else
+    classes: Mapping[tuple[str, str, str], Term]  # (phase, backend, class of quantizations) → whole factor
+    models: Mapping[tuple[str, str, str, str], Term]  # (phase, backend, model_id, quantization) → whole factor
     spreads: Mapping[tuple[str, str], Spread]  # (phase, backend) → the fit's spreads
 
     @property
@@ -76,6 +79,7 @@ class Calibration:
         self, phase: str, speed: RangeColumns, variants: VariantColumns, gpu_layers: Floats | None
     ) -> RangeColumns:
         backends = self._backends(phase, variants.runtime, gpu_layers)
+        classes = _classes(variants.quantization)
         shift, shrink = np.zeros(len(variants)), np.ones(len(variants))
         for (term_phase, backend), term in self.machine.items():
             if term_phase != phase:
@@ -83,14 +87,19 @@ class Calibration:
             spread = self.spreads[(phase, backend)]
             prior = spread.between_devices**2 + spread.within_device**2
             here = backends == backend
-            shift[here] = term.mean
-            shrink[here] = math.sqrt((term.variance + spread.within_device**2) / prior)
-            for key, own in self.models.items():
-                if key[:2] != (phase, backend):
-                    continue
-                same = here & (variants.model_id == key[2]) & (variants.quantization == key[3])
-                shift[same] = term.mean + own.mean
-                shrink[same] = math.sqrt((term.variance + own.variance) / prior)
+            found = [(here, term, spread.within_device**2)]
+            for key, common in self.classes.items():
+                if key[:2] == (phase, backend):
+                    found.append(
+                        (here & (classes == key[2]), common, (1 - spread.class_share) * spread.within_device**2)
+                    )
+            for own, total in self.models.items():
+                if own[:2] == (phase, backend):
+                    same = here & (variants.model_id == own[2]) & (variants.quantization == own[3])
+                    found.append((same, total, 0.0))
+            for rows, best, unknown in found:  # the most particular comes last
+                shift[rows] = best.mean
+                shrink[rows] = math.sqrt((best.variance + unknown) / prior)
         value = speed.value * np.exp(shift)
         with np.errstate(divide="ignore", invalid="ignore"):
             low = value * (speed.low / speed.value) ** shrink
@@ -126,6 +135,7 @@ def calibration(
     runs = [run for run in measurements if run.device_key == device_key and not run.noisy]
     newest = _newest_builds(runs)
     machine: dict[tuple[str, str], Term] = {}
+    classes: dict[tuple[str, str, str], Term] = {}
     models: dict[tuple[str, str, str, str], Term] = {}
     spreads: dict[tuple[str, str], Spread] = {}
     counted: set[str] = set()
@@ -145,10 +155,10 @@ def calibration(
         for backend, by_model in groups.items():
             spread = spreads[(phase, backend)]
             found = {key: _mean(terms) for key, terms in by_model.items()}
-            machine[(phase, backend)] = term = _machine(list(found.values()), spread)
-            for key, seen in found.items():
-                models[(phase, backend, *key)] = _model(seen, term, spread)
-    return Calibration(device_key, len(counted), machine, models, spreads)
+            machine[(phase, backend)], common, own = _posterior(found, spread)
+            classes |= {(phase, backend, name): term for name, term in common.items()}
+            models |= {(phase, backend, *key): term for key, term in own.items()}
+    return Calibration(device_key, len(counted), machine, classes, models, spreads)
 
 
 def spread_of(phase: str, backend: str) -> Spread:
@@ -156,26 +166,39 @@ def spread_of(phase: str, backend: str) -> Spread:
     return _spreads()[(phase, backend.rsplit("-", 1)[1])]
 
 
-def _machine(seen: Sequence[Term], spread: Spread) -> Term:
-    """Posterior of the machine's factor: prior N(0, between²), each model one observation with its own peculiarity."""
-    prior = spread.between_devices**2
-    expected = math.sqrt(prior + spread.within_device**2)
-    centre = float(np.median([term.mean for term in seen])) if len(seen) > 2 else 0.0
-    precision, weighted = 1 / prior, 0.0
-    for term in seen:
-        weight = 1 / (spread.within_device**2 + term.variance)
-        far = abs(term.mean - centre) / expected
-        if far > CLIP:
-            weight *= CLIP / far
-        precision += weight
-        weighted += weight * term.mean
-    return Term(weighted / precision, 1 / precision)
+def _posterior(
+    seen: Mapping[tuple[str, str], Term], spread: Spread
+) -> tuple[Term, dict[str, Term], dict[tuple[str, str], Term]]:
+    """Posterior factors given what was seen of each (model, quantization): of the machine, and the whole factor of a
+    new model of each class seen and of each model seen.
 
+    Observation i is machine + class + own + noise, all Gaussian with mean 0, so the posterior of any sum t of terms is
+    cov(t, seen) · cov(seen)⁻¹ · seen (Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2.2).
+    """
+    names = list(seen)
+    labels = _classes(np.array([quantization for _, quantization in names], dtype=object))
+    values = np.array([term.mean for term in seen.values()])
+    device, common = spread.between_devices**2, spread.class_share * spread.within_device**2
+    own = spread.within_device**2 - common
+    centre = float(np.median(values)) if len(values) > 2 else 0.0
+    far = np.abs(values - centre) / math.hypot(spread.between_devices, spread.within_device)
+    # A wild run is taken to be mostly noise: it keeps its pull, which would otherwise grow with its distance.
+    noise = np.array([term.variance for term in seen.values()])
+    noise = noise + np.maximum(far / CLIP - 1.0, 0.0) * (own + noise)
+    shared = device + common * (labels[:, None] == labels[None, :])
+    inverse = np.linalg.inv(shared + np.diag(own + noise))
 
-def _model(seen: Term, machine: Term, spread: Spread) -> Term:
-    """What is peculiar to one measured model, given the machine's factor: shrunk by the run's own noise."""
-    share = spread.within_device**2 / (spread.within_device**2 + seen.variance)
-    return Term(share * (seen.mean - machine.mean), share * seen.variance)
+    def term(covariance: Floats, prior: float) -> Term:
+        weights = covariance @ inverse
+        return Term(float(weights @ values), max(prior - float(weights @ covariance), 0.0))
+
+    machine = term(np.full(len(names), device), device)
+    classes = {str(name): term(device + common * (labels == name), device + common) for name in dict.fromkeys(labels)}
+    whole = {
+        name: term(shared[i] + own * (np.arange(len(names)) == i), device + common + own)
+        for i, name in enumerate(names)
+    }
+    return machine, classes, whole
 
 
 def _mean(terms: Sequence[Term]) -> Term:
@@ -219,6 +242,13 @@ def _newest_builds(runs: Sequence[Measurement]) -> dict[str, list[str]]:
     return {runtime: sorted(seen, key=lambda b: seen[b], reverse=True) for runtime, seen in last.items()}
 
 
+def _classes(quantizations: Texts) -> Texts:
+    """The class of each quantization (n,), "" where it is unknown."""
+    names, inverse = np.unique(np.asarray(quantizations, dtype=str), return_inverse=True)
+    labels = [speed_tables().label(str(name)) for name in names]
+    return np.array([label.quant_class if label else "" for label in labels], dtype=object)[inverse]
+
+
 def _engine(runtime: str) -> str:
     """The engine a runtime bundles: measured on one, corrected on all that share its kernels."""
     for accelerator in ("cpu", "cuda", "metal"):
@@ -232,8 +262,6 @@ def _engine(runtime: str) -> str:
 def _spreads() -> dict[tuple[str, str], Spread]:
     with (paths.catalog_dir() / "speed_spreads.csv").open(newline="", encoding="utf-8") as handle:
         return {
-            (row["phase"], row["side"]): Spread(
-                float(row["between_devices"]), float(row["within_device"]), float(row["between_runs"])
-            )
+            (row["phase"], row["side"]): Spread(**{field.name: float(row[field.name]) for field in fields(Spread)})
             for row in csv.DictReader(handle)
         }
