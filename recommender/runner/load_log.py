@@ -60,8 +60,8 @@ def is_complete(log: str) -> bool:
     return "compute buffer size" in log
 
 
-def load_failure(log: str, file: str, free_bytes: float | None) -> str:
-    """One sentence on why a load failed, from the runtime's log."""
+def load_failure(log: str, file: str, free_bytes: float | None, rehearsal: bool = False) -> str:
+    """One sentence on why a load failed, from the runtime's log; of a rehearsal there is no other file to fetch."""
     if _NO_MEMORY.search(log):
         return out_of_memory(file, free_bytes, _wanted_bytes(log))
     if found := _UNKNOWN_ARCHITECTURE.search(log):
@@ -70,7 +70,10 @@ def load_failure(log: str, file: str, free_bytes: float | None) -> str:
             "Update the runtime, or choose another model."
         )
     reason = complaint(log)
-    return f"llama.cpp could not load {file}{f': {reason}' if reason else ''}. Choose another file, or fetch it again."
+    advice = "Choose another file, or fetch it again."
+    if rehearsal:
+        advice = "This build of llama.cpp does not take this shape, or the catalog has it wrong. Choose another model."
+    return f"llama.cpp could not load {file}{f': {reason}' if reason else ''}. {advice}"
 
 
 def out_of_memory(file: str, free_bytes: float | None, wanted_bytes: float | None = None) -> str:

@@ -44,8 +44,8 @@ START_S = 2.0  # Python, the runtime's library and the file's header, before the
 WARM_UP_TOKENS = 8  # generated once before the repeats (worker.py)
 # A weightless file's own data: the tokenizer, and with experts their routers; the largest take some tens of MB.
 DISK_BYTES = 128 * MIB
-# Files of a process, by its id: of a weightless model, and the trial whether the disk keeps holes (weightless.py).
-_OWN_FILES = re.compile(r"(?:rehearsal-(\d+)-\w+\.gguf|\.sparse-trial-(\d+))")
+# What a process writes, by its id: a folder per rehearsal, and the trial whether the disk keeps holes (weightless.py).
+_OWN = re.compile(r"(?:rehearsal-(\d+)-\w+|\.sparse-trial-(\d+))")
 
 
 def rehearse(
@@ -189,20 +189,20 @@ def usual_counts(estimate: Estimate | None, context_tokens: int, repeats: int = 
 
 
 def remove_leftovers(folder: Path | None = None) -> int:
-    """Remove the files of rehearsals whose process is gone, and return how many there were."""
+    """Remove what rehearsals wrote whose process is gone, and return how many there were."""
     folder = folder or paths.scratch_dir()
     removed = 0
     for path in folder.iterdir() if folder.is_dir() else ():
-        found = _OWN_FILES.fullmatch(path.name)
+        found = _OWN.fullmatch(path.name)
         if found and not _alive(int(found[1] or found[2]), path):
             with contextlib.suppress(OSError):  # another program was quicker, or has it open
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed += 1
     return removed
 
 
 def _alive(pid: int, path: Path) -> bool:
-    """Whether the process that wrote ``path`` still runs; ids are used again, so a younger process does not count."""
+    """Whether the process that made ``path`` still runs; ids are used again, so a younger process does not count."""
     try:
         return bool(psutil.Process(pid).create_time() <= path.stat().st_mtime + 1)
     except (psutil.Error, OSError):
@@ -236,11 +236,13 @@ def _write(arch: Architecture, quantization: str) -> Path:
                 f"The rehearsal's file needs up to {needed / GIB:.1f} GiB in {folder}, where {free / GIB:.1f} GiB are "
                 "free. Make room there, or move the folder with RIGHTSIZE_HOME."
             )
-        path = folder / f"rehearsal-{os.getpid()}-{uuid.uuid4().hex[:8]}.gguf"
+        own = folder / f"rehearsal-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        own.mkdir()
+        path = own / f"{arch.model_id.rsplit('/', 1)[-1]}-{quantization}.gguf"
         try:
             write_weightless(arch, quantization, path)
         except BaseException:
-            path.unlink(missing_ok=True)
+            shutil.rmtree(own, ignore_errors=True)
             raise
     except OSError as error:
         if isinstance(error, RunError):
@@ -250,8 +252,8 @@ def _write(arch: Architecture, quantization: str) -> Path:
 
 
 def _remove(request: RunRequest) -> None:
-    with contextlib.suppress(OSError):  # on Windows a dying process may hold it: it goes at the next start
-        Path(request.model_path).unlink(missing_ok=True)
+    # On Windows a dying process may hold the file: then it goes at the next start.
+    shutil.rmtree(Path(request.model_path).parent, ignore_errors=True)
 
 
 def _texts(catalog: Catalog, table: str, model_id: str) -> dict[str, str]:

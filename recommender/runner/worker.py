@@ -88,7 +88,7 @@ def _load(session: Session, request: RunRequest, header: GgufHeader) -> int:
         except (RuntimeError, ValueError) as error:
             log = read_log(lambda text: bool(load_log.complaint(text)))
             if not (use_template and load_log.refused_template(log)):
-                raise RunError(load_log.load_failure(log, header.path.name, free)) from error
+                raise RunError(load_log.load_failure(log, header.path.name, free, request.rehearsal)) from error
             log_start = len(log)
     raise RunError(f"llama.cpp could not load {header.path.name}, with or without its chat template.")
 

@@ -93,6 +93,7 @@ def test_a_rehearsal_measures_what_the_real_file_would_need_and_leaves_nothing_b
 
     assert found.rehearsal
     assert found.model_id == plan["model_id"]
+    assert found.file_name == f"{str(plan['model_id']).split('/')[1]}-{QUANTIZATION}.gguf"
     assert found.binding.startswith(binding)
     assert found.build
     assert (found.prompt_tokens, found.gen_tokens, found.repeats) == (32, 8, 1)
@@ -203,6 +204,15 @@ def test_a_rehearsal_whose_process_is_killed_fails_in_a_sentence_and_takes_its_f
     assert "killed from outside" in job.error
 
 
+def test_a_shape_that_the_runtime_refuses_fails_in_a_sentence_about_the_model(plan: dict[str, object]) -> None:
+    request = rehearse.prepare(**plan)  # type: ignore[arg-type]
+    path = Path(request.model_path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"blk.0.attn_q.weight", b"blk.0.attn_q.weighs"))
+    with pytest.raises(RunError, match=r"llama\.cpp could not load .*-Q4_0\.gguf: .*attn_q.*does not take this shape"):
+        rehearse.measure(request)
+
+
 def test_a_queue_that_is_closed_keeps_no_file(plan: dict[str, object]) -> None:
     manager = RunManager()
     manager.close()
@@ -246,7 +256,7 @@ def test_files_of_a_killed_program_are_removed_at_the_next_start_and_those_of_a_
         killed.wait()
         assert its_file.exists()
         mine = Path(rehearse.prepare(**plan).model_path)  # type: ignore[arg-type]
-        assert files() == sorted([other_file, mine])
+        assert files() == sorted([other_file.parent, mine.parent])
     finally:
         alive.kill()
         alive.wait()
@@ -254,13 +264,11 @@ def test_files_of_a_killed_program_are_removed_at_the_next_start_and_those_of_a_
 
 def test_a_process_that_got_the_id_of_a_dead_one_does_not_keep_its_files(home: Path) -> None:
     folder = paths.scratch_dir()
-    folder.mkdir()
-    old, trial, other = (
-        folder / f"rehearsal-{os.getpid()}-0123abcd.gguf",
-        folder / ".sparse-trial-4194303",
-        folder / "a-file-of-somebody.gguf",
-    )
-    for path in (old, trial, other):
+    old = folder / f"rehearsal-{os.getpid()}-0123abcd"
+    old.mkdir(parents=True)
+    (old / "model.gguf").touch()
+    trial, other = folder / ".sparse-trial-4194303", folder / "a-file-of-somebody.gguf"
+    for path in (trial, other):
         path.touch()
     long_ago = time.time() - 10 * 365 * 24 * 3600
     os.utime(old, (long_ago, long_ago))
