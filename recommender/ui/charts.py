@@ -44,7 +44,7 @@ def quality_speed(answer: Recommendation) -> go.Figure:
                 "size": [_marker(pick) for pick in picks],
                 "color": colour,
                 "symbol": "diamond" if name == "The pick" else "circle",
-                "opacity": 0.5 if name == "Fits" else 0.95,
+                "opacity": 0.38 if name == "Fits" else 0.95,
                 "line": {"width": 0},
             },
             customdata=[[pick.name, pick.quantization or "", _hover(pick)] for pick in picks],

@@ -144,6 +144,10 @@ def measured(result: Measurement) -> None:
         f"Medians of {result.repeats} repeats ({spread}) · {result.prompt_tokens} prompt and {result.gen_tokens} "
         f"generated tokens · loaded in {seconds(result.load_s)}{peak} · {result.binding}"
     )
+    if result.rehearsal:
+        st.caption("A rehearsal: nothing was downloaded, and the load time leaves out reading the file from disk.")
+        if result.settings.gpu_layers:
+            st.caption("Zeros draw less power than weights: at its power limit a GPU may be slower with the real file.")
     if result.noisy:
         st.warning(f"Noisy, so it corrects nothing: {plain(result.noise_reason)}", icon=":material/graphic_eq:")
     else:

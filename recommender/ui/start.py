@@ -7,7 +7,8 @@ import streamlit as st
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
 from recommender.errors import RecommenderError
 from recommender.runner.hub import cached
-from recommender.trial import Source, found_on_hub, run_request
+from recommender.runner.rehearse import prepare, submit
+from recommender.trial import RehearsalPlan, Source, found_on_hub, run_request
 from recommender.types import Device, Pick, Settings
 from recommender.ui.resources import calibration_of, catalog, runs, this_device
 
@@ -26,6 +27,28 @@ def start(source: Source, settings: Settings, prompt: str, device: Device, forec
     with st.spinner("Looking the file up …"):
         found = found_on_hub(source)
     st.query_params["run"] = runs().submit(run_request(found, settings, prompt, device, forecast)).id
+    st.rerun()
+
+
+def start_rehearsal(plan: RehearsalPlan, device: Device) -> None:
+    """Queue a rehearsal and put it into the URL; draws the page anew.
+
+    Raises:
+        BadInputError: the model's exact shape is not known.
+        RunError: memory or disk would not hold it, or too many runs are waiting.
+    """
+    forecast = plan.forecast
+    request = prepare(
+        forecast.model_id,
+        forecast.quantization,
+        forecast.settings,
+        catalog=catalog(),
+        device=device,
+        estimate=forecast.estimate,
+        prompt_tokens=plan.prompt_tokens,
+        gen_tokens=plan.gen_tokens,
+    )
+    st.query_params["run"] = submit(runs(), request).id
     st.rerun()
 
 

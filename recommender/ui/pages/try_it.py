@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import streamlit as st
 
 from recommender.catalog.queries import variant_columns
@@ -17,13 +19,13 @@ from recommender.engine.words import rate, seconds, size
 from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import GgufHeader, read_header
 from recommender.runner.hub import cached
-from recommender.trial import Source
+from recommender.trial import Source, plan_rehearsal
 from recommender.types import Device
 from recommender.ui import run_view
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import bindings, calibration_of, catalog, this_device
-from recommender.ui.start import CONTEXT_TOKENS, PROMPT, start, usual_settings
+from recommender.ui.start import CONTEXT_TOKENS, PROMPT, start, start_rehearsal, usual_settings
 from recommender.ui.words import badge, plain
 
 _HUB, _LOCAL = "A model of the catalog", "A GGUF file on this computer"
@@ -157,6 +159,26 @@ def _form() -> None:
     settings = usual_settings(int(context_tokens), int(threads), gpu_layers)
     if st.button(plain(source.label), type="primary", icon=":material/play_arrow:", key="start"):
         start(source, settings, prompt, device, forecast)
+    if header is None:
+        _rehearsal(source, device, int(context_tokens), int(threads))
+
+
+def _rehearsal(source: Source, device: Device, context_tokens: int, threads: int) -> None:
+    """Measure the choice before it is downloaded."""
+    request = EstimateRequest(
+        source.model_id, source.quantization, device, context_tokens=context_tokens, threads=threads
+    )
+    try:
+        plan = plan_rehearsal(request, catalog(), calibration_of(device))
+    except RecommenderError:
+        return  # the missing prediction has been explained above
+    time = f"about {seconds(plan.expected_s)}" if math.isfinite(plan.expected_s) else "a minute or more"
+    if st.button(f"Rehearse: {time}, downloads nothing", icon=":material/speed:", key="rehearse"):
+        start_rehearsal(plan, device)
+    st.caption(
+        "A rehearsal runs a file of zeros in the model's exact shape: speed and memory depend on the shape of the "
+        "weights, not on their values."
+    )
 
 
 st.header("Try it on this computer", anchor=False)
