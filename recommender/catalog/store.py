@@ -181,7 +181,6 @@ def _attached(path: Path) -> DuckDBPyConnection | None:
         return None
     connection = connect()
     try:
-        connection.execute(f"SET memory_limit = '{_memory_limit_mb(path)}MB'")
         attach(connection, path, "READ_ONLY")
         connection.execute("SELECT fingerprint, stamp, schema_fingerprint FROM build_info").fetchall()
     except duckdb.Error as error:
@@ -190,15 +189,6 @@ def _attached(path: Path) -> DuckDBPyConnection | None:
             raise locked(path, error) from error
         return None
     return connection
-
-
-# Left alone, DuckDB keeps every page and every result's memory: more than all the rest of a short command.
-_LEAST_MEMORY_MB, _MEMORY_PER_FILE = 64, 6
-
-
-def _memory_limit_mb(path: Path) -> int:
-    """What DuckDB may hold for a catalog of this size, MB: several times the file, so that no query ever spills."""
-    return max(_LEAST_MEMORY_MB, _MEMORY_PER_FILE * path.stat().st_size // 1_000_000)
 
 
 def _is_current(connection: DuckDBPyConnection, csv_dir: Path) -> bool:
