@@ -80,8 +80,8 @@ def _rest(answer: Recommendation, here: bool) -> None:
     if chart.open:
         with chart:
             st.markdown(
-                ":small[The diamond is the pick; nothing is both better and faster than the orange marks; the others fit. "
-                "A larger mark takes more memory. Speeds are estimated unless a mark's label says otherwise.]"
+                ":small[The diamond is the pick; nothing is both better and faster than the orange marks; the others "
+                "fit. A larger mark takes more memory. Speeds are estimated unless a mark's label says otherwise.]"
             )
             st.plotly_chart(
                 quality_speed(answer),
