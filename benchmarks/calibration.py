@@ -6,7 +6,8 @@
 Every combination of model and quantization is rehearsed in each of several rounds, so that the machine's own
 repeat-to-repeat spread stands beside the errors. A combination is predicted from the others only: none of its own runs
 calibrates it, and with ``--leave-out model`` no run of the same model in another quantization does either.
-Noisy runs calibrate nothing and are not predicted, unless ``--noisy`` takes them.
+Noisy runs calibrate nothing and are not predicted. ``--noisy`` takes those whose own repeats agree: on a machine that
+others use, with a thread on a core of its own, they are the best there is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import this_machine
 from recommender.engine.estimate_rows import EstimateRequest, estimate_one
 from recommender.errors import RecommenderError
+from recommender.runner.noise import MAX_SPREAD
 from recommender.runner.protocol import from_dict
 from recommender.runner.rehearse import rehearse
 from recommender.trial import plan_rehearsal
@@ -48,7 +50,7 @@ COMBINATIONS = (
     ("Qwen/Qwen2.5-1.5B-Instruct", "Q5_K_M"),
     ("Qwen/Qwen3-1.7B", "IQ4_XS"),
     ("HuggingFaceTB/SmolLM2-1.7B-Instruct", "Q3_K_M"),
-    ("microsoft/Phi-tiny-MoE-instruct", "Q4_K_M"),
+    ("ibm-granite/granite-4.0-h-tiny", "Q4_K_M"),
     ("allenai/OLMoE-1B-7B-0125-Instruct", "Q4_0"),
     ("meta-llama/Llama-3.2-3B-Instruct", "Q4_0"),
     ("Qwen/Qwen3-4B", "Q4_K_M"),
@@ -99,37 +101,46 @@ def measure_all(arguments: argparse.Namespace, device: Device, catalog: Catalog)
     wanted = [pair for pair in COMBINATIONS if not arguments.only or any(part in pair[0] for part in arguments.only)]
     for number in range(arguments.rounds):
         for model_id, quantization in wanted:
-            request = EstimateRequest(
-                model_id, quantization, device, context_tokens=1024, threads=arguments.threads, gpu_layers=-1
-            )
-            quiet = wait_until_quiet(arguments.load, arguments.patience)
-            try:
-                plan = plan_rehearsal(request, catalog, None, arguments.prompt_tokens, arguments.gen_tokens)
-                run = rehearse(
-                    model_id,
-                    quantization,
-                    plan.forecast.settings,
-                    catalog=catalog,
-                    device=device,
-                    estimate=plan.forecast.estimate,
-                    binding=arguments.binding,
-                    prompt_tokens=plan.prompt_tokens,
-                    gen_tokens=plan.gen_tokens,
+            for _ in range(arguments.attempts):
+                quiet = wait_until_quiet(arguments.load, arguments.patience)
+                try:
+                    run = measure_one(model_id, quantization, arguments, device, catalog)
+                except RecommenderError as error:
+                    print(f"{model_id} {quantization}: {error}", file=sys.stderr, flush=True)
+                    break
+                runs.append(run)
+                if arguments.keep:
+                    arguments.keep.write_text(json.dumps([asdict(one) for one in runs], indent=1), encoding="utf-8")
+                print(
+                    f"round {number + 1} {model_id} {quantization}: decode {run.decode_tokens_per_s:.1f} "
+                    f"({run.decode_low:.1f}–{run.decode_high:.1f}), prefill {run.prefill_tokens_per_s:.0f} tok/s"
+                    f"{'' if quiet else ', begun while the machine was busy'}"
+                    f"{f', noisy: {run.noise_reason}' if run.noisy else ''}",
+                    file=sys.stderr,
+                    flush=True,
                 )
-            except RecommenderError as error:
-                print(f"{model_id} {quantization}: {error}", file=sys.stderr)
-                continue
-            runs.append(run)
-            if arguments.keep:
-                arguments.keep.write_text(json.dumps([asdict(one) for one in runs], indent=1), encoding="utf-8")
-            print(
-                f"round {number + 1} {model_id} {quantization}: decode {run.decode_tokens_per_s:.1f} "
-                f"({run.decode_low:.1f}–{run.decode_high:.1f}), prefill {run.prefill_tokens_per_s:.0f} tok/s"
-                f"{'' if quiet else ', the machine was busy'}{f', noisy: {run.noise_reason}' if run.noisy else ''}",
-                file=sys.stderr,
-                flush=True,
-            )
+                if not run.noisy:
+                    break
     return runs
+
+
+def measure_one(
+    model_id: str, quantization: str, arguments: argparse.Namespace, device: Device, catalog: Catalog
+) -> Measurement:
+    """One rehearsal with the counts that were asked for, or those that take about 20 s."""
+    request = EstimateRequest(model_id, quantization, device, context_tokens=1024, threads=arguments.threads)
+    plan = plan_rehearsal(request, catalog, None, arguments.prompt_tokens, arguments.gen_tokens)
+    return rehearse(
+        model_id,
+        quantization,
+        plan.forecast.settings,
+        catalog=catalog,
+        device=device,
+        estimate=plan.forecast.estimate,
+        binding=arguments.binding,
+        prompt_tokens=plan.prompt_tokens,
+        gen_tokens=plan.gen_tokens,
+    )
 
 
 def judge(runs: Sequence[Measurement], device: Device, catalog: Catalog, leave_out: str) -> list[Row]:
@@ -172,10 +183,7 @@ def summary(rows: Sequence[Row], runs: Sequence[Measurement]) -> dict[str, Any]:
     for phase in PHASES:
         mine = [row for row in rows if row.phase == phase]
         spreads = [row.spread for row in mine if row.spread == row.spread]
-        within = [
-            (getattr(run, f"{phase}_high") - getattr(run, f"{phase}_low")) / getattr(run, f"{phase}_tokens_per_s")
-            for run in runs
-        ]
+        within = [_spread(run, phase) for run in runs]
         found[phase] = {
             "combinations": len(mine),
             "median_abs_error_before": statistics.median(abs(row.error_before) for row in mine) if mine else None,
@@ -185,6 +193,10 @@ def summary(rows: Sequence[Row], runs: Sequence[Measurement]) -> dict[str, Any]:
             "spread_within_runs": statistics.median(within) if within else None,
         }
     return found
+
+
+def _spread(run: Measurement, phase: str) -> float:
+    return float((getattr(run, f"{phase}_high") - getattr(run, f"{phase}_low")) / getattr(run, f"{phase}_tokens_per_s"))
 
 
 def _read(path: Path) -> list[Measurement]:
@@ -220,6 +232,7 @@ def text(rows: Sequence[Row], totals: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--attempts", type=int, default=3, help="runs of a combination until one is quiet")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--binding", choices=("llama-cpp-python", "xllamacpp"))
     parser.add_argument("--prompt-tokens", type=int)
@@ -237,7 +250,9 @@ def main() -> None:
     with open_catalog() as catalog:
         runs = _read(arguments.source) if arguments.source else measure_all(arguments, device, catalog)
         noisy = sum(run.noisy for run in runs)
-        used = [replace(run, noisy=False) for run in runs] if arguments.noisy else [r for r in runs if not r.noisy]
+        used = [run for run in runs if not run.noisy]
+        if arguments.noisy:
+            used = [replace(run, noisy=False) for run in runs if _spread(run, "decode") <= MAX_SPREAD]
         rows = judge(used, device, catalog, arguments.leave_out)
     totals = summary(rows, used)
     if arguments.json:
