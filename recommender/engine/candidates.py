@@ -159,7 +159,7 @@ mode AS (
 ability AS (
     SELECT a.model_id,
            sum(w.weight * a.score) AS score,
-           sqrt(sum((w.weight * a.standard_error) ** 2)) AS standard_error,
+           sum(w.weight * a.standard_error) AS standard_error,
            sum(a.evidence) AS evidence
     FROM mode JOIN abilities a USING (model_id) JOIN task_weights w ON a.capability = w.capability || mode.suffix
     GROUP BY a.model_id
@@ -182,8 +182,8 @@ model AS (
            coalesce(m.superseded_by, '') AS superseded_by, m.params_total,
            coalesce(m.params_active, m.params_total) AS params_active,
            a.score * (1 - $language_weight) + coalesce(s.score, a.score) * $language_weight AS quality,
-           sqrt((a.standard_error * (1 - $language_weight)) ** 2
-                + (coalesce(s.standard_error, a.standard_error) * $language_weight) ** 2) AS quality_se,
+           a.standard_error * (1 - $language_weight)
+                + coalesce(s.standard_error, a.standard_error) * $language_weight AS quality_se,
            a.evidence + coalesce(s.evidence, 0) AS evidence
     FROM models m JOIN ability a USING (model_id) LEFT JOIN spoken s USING (model_id)
     WHERE CASE WHEN len($models) > 0 THEN m.model_id IN (SELECT unnest($models))

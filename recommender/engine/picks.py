@@ -55,16 +55,19 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
     )
 
 
-def near_misses(judged: Judged, catalog: Catalog, numbers: dict[str, float]) -> tuple[NearMiss, ...]:
+def near_misses(
+    judged: Judged, catalog: Catalog, numbers: dict[str, float], picks: Sequence[Pick] = ()
+) -> tuple[NearMiss, ...]:
     """Rows that break exactly one rule: of each model the one that needs the smallest change, best models first.
 
-    Models that fit in another quantization or whose successor fits are left out, and no rule takes more than half of
-    the places.
+    What is clearly weaker than the first pick is no loss and is left out. So are models that fit in another
+    quantization or whose successor fits, and no rule takes more than half of the places.
     """
     variants = judged.case.candidates.variants
     fitting = set(variants.model_id[judged.failures == 0])
     outdated = _outdated(judged, fitting)
-    rows = np.flatnonzero(judged.failures == 1)
+    worth = picks[0].quality - numbers["near_miss_points"] if picks else -np.inf
+    rows = np.flatnonzero((judged.failures == 1) & (judged.case.candidates.quality >= worth))
     nearest: dict[str, tuple[float, int, Verdict]] = {}
     # What needs twice the memory has not just missed.
     furthest_bytes = judged.case.free_bytes * (numbers["near_miss_size_ratio"] - 1)
@@ -201,6 +204,7 @@ def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> It
         yield row
 
 
+_WITHOUT_SHELL = ("ios",)
 _LAYOUTS = {"exact": "exact layout", "rough": "rough estimate"}
 
 
@@ -248,7 +252,19 @@ class _Builder:
             file_name=rows.file[row],
             experimental=rows.support[row] == "experimental",
         )
-        return replace(pick, command=runtime(pick.runtime).command(pick, RuntimeModel.of(model, variant)))
+        return replace(pick, command=self._command(pick, RuntimeModel.of(model, variant)))
+
+    def _command(self, pick: Pick, model: RuntimeModel) -> str:
+        """The command for the accelerator that the estimate is for; where no shell runs one, a line that says so."""
+        case = self._judged.case
+        wanted = case.need.accelerator
+        accelerators = case.runtimes[pick.runtime].accelerators
+        used = wanted if wanted in accelerators else next(iter(accelerators), "")
+        command = runtime(pick.runtime).command(pick, model, used or "")
+        if case.os in _WITHOUT_SHELL:
+            where = f"{model.repo}/{model.file}".strip("/") if model.repo else model.base_repo
+            return f"# {case.os} runs no commands: load {where} in an app built on {runtime(pick.runtime).name}"
+        return command
 
     def _settings(self, row: int) -> Settings:
         columns = self._judged.settings

@@ -89,7 +89,7 @@ def recommend(
     asked = question(need, task, running, outdone, (budget.ram_bytes or np.inf) + gpu_bytes, numbers)
     found = _cache.get(catalog, asked)
     longest_useful_s = scoring.answer_times(need, task)[1] * numbers["useless_ratio"]
-    case = Case(need, task, context_tokens, budget, found, runtimes, longest_useful_s)
+    case = Case(need, task, context_tokens, budget, found, runtimes, longest_useful_s, device.os)
 
     first = [rule(case) for rule in RULES]
     failures = _count_failures(first, len(found.variants))
@@ -113,7 +113,7 @@ def recommend(
         case, settings, estimates, scoring.score(case, estimates), verdicts, _count_failures(verdicts, len(rows))
     )
     picks = build_picks(judged, catalog, top, int(numbers["max_per_base"]))
-    missed = near_misses(judged, catalog, numbers)
+    missed = near_misses(judged, catalog, numbers, picks)
     rejected = left_out | found.left_out | _rejected(first, failures, verdicts[len(first) :], len(passing))
     return Recommendation(
         device=device,

@@ -35,6 +35,7 @@ class Case:
     candidates: Candidates
     runtimes: dict[str, RuntimeOnDevice]
     longest_useful_s: float  # without a limit of their own nobody waits longer for this task
+    os: str = ""  # of the device
 
     @property
     def ram_bytes(self) -> float:

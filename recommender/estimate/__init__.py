@@ -21,7 +21,7 @@ class Estimates:
     """Everything estimated for a set of rows; arrays have shape (n,), NaN for managed rows."""
 
     memory: MemoryColumns
-    decode: RangeColumns  # tokens per second, in the middle of the answer
+    decode: RangeColumns  # tokens per second of each sequence, in the middle of the answer
     prefill: RangeColumns  # tokens per second
     ttft: RangeColumns  # s
     answer_time: RangeColumns  # s
@@ -56,5 +56,5 @@ def estimate_columns(
     if calibration is not None:
         decode = calibration.decode(decode, variants, needed.gpu_layers)
         prefill = calibration.prefill(prefill, variants, needed.gpu_layers)
-    ttft, answer_time = speed.latency(prefill, decode, prompt_tokens, gen_tokens)
+    ttft, answer_time = speed.latency(prefill, decode, prompt_tokens, gen_tokens, settings.parallel)
     return Estimates(needed, decode, prefill, ttft, answer_time, speed.load_time(variants, needed, device))

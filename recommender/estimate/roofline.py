@@ -66,20 +66,34 @@ def sustained_flops(hardware: Hardware, c: Coefficients) -> Floats:
     return np.asarray(hardware.flops**c.thread_exponent * c.compute * hardware.balance**c.compute_balance)
 
 
-def decode_seconds(work: Work, hardware: Hardware, c: Coefficients) -> Floats:
-    """Seconds for one new token.
+def decode_seconds(work: Work, hardware: Hardware, c: Coefficients, sequences: Floats | float = 1.0) -> Floats:
+    """Seconds for one new token of each of ``sequences`` that are decoded together.
 
     Reading the weights and multiplying by them overlap in part, so the slower one dominates smoothly (2-norm);
-    the cache and the overheads come on top.
+    the cache and the overheads come on top. The weights are read once for all sequences; arithmetic and caches are
+    each sequence's own.
     """
     bandwidth = sustained_bandwidth(hardware, c)
     flops = sustained_flops(hardware, c)
-    reading = work.weight_bytes / (bandwidth * np.where(work.moe, c.moe_efficiency, 1.0))
-    arithmetic = work.decode_flops / flops
-    cache = work.kv_bytes / (hardware.bandwidth_bytes_per_s * c.kv_efficiency)
-    attention = work.attention_flops / (flops * c.attention)
-    overhead = c.fixed_s + c.layer_s * work.n_layer + c.element_s * work.width
+    reading = batch_weight_bytes(work, sequences) / (bandwidth * np.where(work.moe, c.moe_efficiency, 1.0))
+    arithmetic = sequences * work.decode_flops / flops
+    cache = sequences * work.kv_bytes / (hardware.bandwidth_bytes_per_s * c.kv_efficiency)
+    attention = sequences * work.attention_flops / (flops * c.attention)
+    overhead = c.fixed_s + c.layer_s * work.n_layer + sequences * c.element_s * work.width
     return np.asarray(overhead + np.hypot(reading, arithmetic) + cache + attention)
+
+
+def batch_weight_bytes(work: Work, sequences: Floats | float) -> Floats:
+    """Weights read for one token of each sequence.
+
+    Sequences that route to the same expert share its read. With experts drawn independently, a token that touches a
+    share r of the weights leaves (1 − r) of them untouched, and n tokens leave (1 − r)ⁿ.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.clip(work.weight_bytes / work.stored_weight_bytes, 0.0, 1.0)
+        routed = work.stored_weight_bytes * (1.0 - (1.0 - share) ** sequences)
+    alone = np.asarray(sequences) == 1.0
+    return np.asarray(np.where(work.moe & ~alone & np.isfinite(routed), routed, work.weight_bytes))
 
 
 def prefill_seconds(

@@ -40,8 +40,10 @@ KV_BYTES |= {"q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}
 def decode(
     variants: VariantColumns, settings: SettingsColumns, memory: MemoryColumns, device: Device, depth_tokens: Floats
 ) -> RangeColumns:
-    """Tokens/s of generation when ``depth_tokens`` (n,) are already in the context.
+    """Tokens/s of generation, of each sequence, when ``depth_tokens`` (n,) are already in the context.
 
+    ``settings.parallel`` sequences are decoded together: the weights are read once for all, so each gets less and
+    all together more. Nothing was fitted for that, so the range widens as for an engine without measurements.
     Callers estimating an answer pass the prompt plus half the answer. Layers that are not on the GPU
     (``memory.gpu_layers`` of ``memory.layers_total``) run on the CPU, and the two times add.
     NaN where the runtime does not run on the device or the model has no known size.
@@ -60,16 +62,23 @@ def prefill(
 
 
 def latency(
-    prefill: RangeColumns, decode: RangeColumns, prompt_tokens: Floats, gen_tokens: Floats
+    prefill: RangeColumns,
+    decode: RangeColumns,
+    prompt_tokens: Floats,
+    gen_tokens: Floats,
+    sequences: Floats | float = 1.0,
 ) -> tuple[RangeColumns, RangeColumns]:
     """(ttft_s, answer_time_s): the first token comes after the prompt and one decode step.
 
+    Of ``sequences`` users at once each finds the engine free for its prompt, but while it writes, every other user's
+    prompt holds it up once. ``decode`` is what each of them gets.
     Bounds combine as independent errors do (root of the sum of squares), so a range is narrower than the sum of both.
     """
     reading = _seconds(prefill, prompt_tokens)
     first = _seconds(decode, np.ones_like(decode.value))
     writing = _seconds(decode, np.maximum(gen_tokens, 1.0))
-    return _add(reading, first), _add(reading, writing)
+    all_prompts = _seconds(prefill, prompt_tokens * np.maximum(sequences, 1.0))
+    return _add(reading, first), _add(all_prompts, writing)
 
 
 def load_time(
@@ -142,6 +151,8 @@ def _speed(
     threads = cpu.flops * np.where(settings.threads > 0, np.minimum(settings.threads / usual, 1.0), 1.0)
     runtimes, runtime_of_row = variants.runtimes
     quant_classes, quant_of_row = classes_of(tables, variants.quantization)
+    sequences = np.maximum(settings.parallel, 1.0)
+    batched = (sequences > 1) & (prompt_tokens is None)
     seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
     for side, share in ((cpu, 1.0 - on_gpu), (gpu, on_gpu)):
         if side is None or not share.any():
@@ -154,14 +165,14 @@ def _speed(
         flops = threads if side.accelerator == "cpu" else np.full(n, side.flops)
         hardware = Hardware(np.full(n, side.bandwidth_bytes_per_s), flops, np.full(n, side.balance))
         if prompt_tokens is None:
-            took = decode_seconds(work, hardware, coefficients)
+            took = decode_seconds(work, hardware, coefficients, sequences)
         else:
             took = prefill_seconds(work, hardware, coefficients, prompt_tokens, settings.ubatch_tokens)
         runs = np.array([backend is not None for backend in backends])[runtime_of_row]
         took = np.where(runs, took, np.nan)
         unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
         stand_in = np.array([b is not None and b.evidence == "none" for b in backends])[runtime_of_row]
-        extra = np.hypot(unsure, np.where(stand_in, Z80 * tables.stand_in_spread(), 0.0))
+        extra = np.hypot(unsure, np.where(stand_in | batched, Z80 * tables.stand_in_spread(), 0.0))
         used = share > 0
         seconds += np.where(used, share * took, 0.0)
         # With layers on both sides the wider range of the two holds.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recommender import paths
 from recommender.errors import CatalogError
 from recommender.estimate import speed
+from recommender.estimate.roofline import batch_weight_bytes
 from recommender.estimate.speed_hardware import GPU_CLASSES, INSTRUCTION_SETS, cpu_class, gpu_class
 from recommender.estimate.speed_tables import COEFFICIENT_NAMES, normal_label, speed_tables
 from recommender.types import Gpu, RangeColumns
@@ -308,3 +309,19 @@ def test_every_reviewed_measurement_keeps_its_source_and_a_reason_where_it_is_se
         assert row["evidence"]
         assert 0 <= float(row["weight"]) <= 1
         assert not row["duplicate_of"] or row["duplicate_of"] in known
+
+
+def test_sequences_decoded_together_share_the_weights_but_not_the_experts():
+    work = speed.decode_work(variants(), settings(1), floats(1, 100))
+    assert batch_weight_bytes(work, 32.0)[0] == work.weight_bytes[0]
+    routed = replace(work, stored_weight_bytes=work.weight_bytes * 10, moe=np.array([True]))
+    alone, few, many = (batch_weight_bytes(routed, count)[0] for count in (1.0, 4.0, 500.0))
+    assert alone == work.weight_bytes[0]
+    assert 3 * alone < few < 4 * alone
+    assert many == pytest.approx(routed.stored_weight_bytes[0])
+
+
+def test_more_sequences_are_slower_each_and_faster_together_with_a_wider_range():
+    alone, together = (decode(gpu_device(), gpu_layers=ALL_ON_GPU, parallel=floats(1, count)) for count in (1, 8))
+    assert alone.value[0] / 8 < together.value[0] < alone.value[0]
+    assert together.high[0] / together.low[0] > alone.high[0] / alone.low[0]
