@@ -26,8 +26,8 @@ def lines(found: Evaluation, date: str) -> Iterator[str]:
     """The figures people ask for first; ``recommender evaluate`` prints all."""
     yield (
         f"Catalog of {date}. Errors are absolute and relative to the truth. Speeds are those of devices that the fit\n"
-        "never saw. The rules for compute buffers were worked out on these same loads; weights and cache follow from the\n"
-        "architecture alone.\n"
+        "never saw. The rules for compute buffers were worked out on these same loads; weights and cache follow from\n"
+        "the architecture alone.\n"
     )
     yield "| What | Judged against | Rows | Median error | 90th percentile | Within 30% | In the 80% range |"
     yield "|---|---|---:|---:|---:|---:|---:|"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -128,21 +129,42 @@ def question(
     )
 
 
-class CandidateCache:
-    """The last few answers of the catalog query, per catalog build."""
+T = TypeVar("T")
 
-    def __init__(self, size: int = 32) -> None:
+
+class CandidateCache:
+    """The last few answers of the catalog's queries, per catalog build.
+
+    What the catalog says of the rows and what it says of the models' abilities are kept apart: another task or
+    language changes only the second, which is small.
+    """
+
+    def __init__(self, size: int = 64) -> None:
         self._size = size
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[str, Question], Candidates] = OrderedDict()
+        self._kept: OrderedDict[tuple[Hashable, ...], Any] = OrderedDict()
 
     def get(self, catalog: Catalog, asked: Question) -> Candidates:
-        key = (catalog.fingerprint, asked)
+        """The candidates for a question, best quality first."""
+        return self._keep(("judged", catalog.fingerprint, asked), lambda: self._judge(catalog, asked))
+
+    def _judge(self, catalog: Catalog, asked: Question) -> Candidates:
+        pruned = catalog.count("models") > asked.prune_above_models and not asked.models
+        # Thinning looks at quality, so there the rows depend on the whole question.
+        of_rows = asked if pruned else replace(asked, weights=(), languages=(), hybrid_thinks=False)
+        of_models = (asked.weights, asked.languages, asked.language_weight, asked.hybrid_thinks)
+        rows = self._keep(("rows", catalog.fingerprint, of_rows), lambda: _rows(catalog, asked, pruned))
+        return _judged(
+            rows, self._keep(("abilities", catalog.fingerprint, of_models), lambda: _abilities(catalog, asked))
+        )
+
+    def _keep(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        found = _query(catalog, asked)
+                known: T = self._kept[key]
+                return known
+        found = make()
         with self._lock:
             self._kept[key] = found
             while len(self._kept) > self._size:
@@ -150,11 +172,23 @@ class CandidateCache:
         return found
 
 
-_SQL = """
-WITH task_weights AS (SELECT unnest($capabilities) AS capability, unnest($weights) AS weight),
+@dataclass(frozen=True)
+class _Rows:
+    """Candidates before they are judged, and what that takes; arrays have shape (n,)."""
+
+    candidates: Candidates  # without quality
+    points: Floats  # of 100, lost by quantization
+    models: tuple[str, ...]  # the different models
+    model: NDArray[np.int64]  # each row's index into ``models``
+
+
+# Every model's ability for a task: the weighted mean of its capabilities, and of the wanted languages beside it.
+_ABILITY = """
+task_weights AS (SELECT unnest($capabilities) AS capability, unnest($weights) AS weight),
 -- A hybrid model that thinks on this task has the abilities measured that way.
 mode AS (
-    SELECT model_id, CASE WHEN thinking = 'hybrid' AND $hybrid_thinks THEN '@thinking' ELSE '' END AS suffix FROM models
+    SELECT model_id, (thinking = 'yes' OR ($hybrid_thinks AND thinking = 'hybrid')) AS thinks,
+           CASE WHEN thinking = 'hybrid' AND $hybrid_thinks THEN '@thinking' ELSE '' END AS suffix FROM models
 ),
 ability AS (
     SELECT a.model_id,
@@ -175,38 +209,47 @@ spoken AS (
     LEFT JOIN abilities g ON g.model_id = m.model_id AND g.capability = 'multilingual' || m.suffix
     GROUP BY m.model_id
 ),
-model AS (
-    SELECT m.model_id, m.context_max, coalesce(m.commercial_use, '') AS commercial,
-           coalesce(m.tool_calling, '') AS tools, coalesce(nullif(m.base_model, ''), m.model_id) AS base,
-           (m.thinking = 'yes' OR ($hybrid_thinks AND m.thinking = 'hybrid')) AS thinks,
-           coalesce(m.superseded_by, '') AS superseded_by, m.params_total,
-           coalesce(m.params_active, m.params_total) AS params_active,
+judged AS (
+    SELECT m.model_id, coalesce(m.thinks, FALSE) AS thinks,
            a.score * (1 - $language_weight) + coalesce(s.score, a.score) * $language_weight AS quality,
            a.standard_error * (1 - $language_weight)
                 + coalesce(s.standard_error, a.standard_error) * $language_weight AS quality_se,
            a.evidence + coalesce(s.evidence, 0) AS evidence
-    FROM models m JOIN ability a USING (model_id) LEFT JOIN spoken s USING (model_id)
+    FROM mode m JOIN ability a USING (model_id) LEFT JOIN spoken s USING (model_id)
+)
+"""
+
+_ROWS = """
+WITH {ability}
+model AS (
+    SELECT m.model_id, m.context_max, coalesce(m.commercial_use, '') AS commercial,
+           coalesce(m.tool_calling, '') AS tools, coalesce(nullif(m.base_model, ''), m.model_id) AS base,
+           coalesce(m.superseded_by, '') AS superseded_by, m.params_total,
+           coalesce(m.params_active, m.params_total) AS params_active
+    FROM models m
     WHERE CASE WHEN len($models) > 0 THEN m.model_id IN (SELECT unnest($models))
           ELSE m.role IN (SELECT unnest($roles)) END
 ),
+-- Only what the two cuts below look at: the other columns are fetched for what is left.
 sized AS (
-    SELECT v.*, model.* EXCLUDE (model_id), greatest(model.quality - coalesce(q.points, 0), 0) AS quality_left,
-           row_number() OVER (PARTITION BY v.format, round(4 * log2(greatest(v.tensor_bytes, 1)))
-                              ORDER BY quality_left DESC, v.model_id) AS place
+    SELECT v.model_id, v.format, v.quantization, v.tensor_bytes, coalesce(q.points, 0) AS points,
+           v.repack_x86_bytes > 0 AS repacked_x86, v.repack_arm_bytes > 0 AS repacked_arm
     FROM variants v JOIN model USING (model_id)
     LEFT JOIN quant_losses q USING (model_id, quantization)
+    {join}
     WHERE (v.tensor_bytes IS NULL OR v.tensor_bytes <= $largest_bytes)
       AND (len($quantizations) = 0 OR v.quantization IN (SELECT unnest($quantizations)))
       AND ($convert OR v.availability <> 'convert')
+    {prune}
 ),
 -- Of one model's variants only those that no smaller one equals; file types that llama.cpp repacks run faster for
 -- their size, so they are compared among themselves.
 useful AS (
-    FROM sized
-    QUALIFY $all_quantizations OR quality_left > coalesce(max(quality_left) OVER (
-        PARTITION BY model_id, format, repack_x86_bytes > 0, repack_arm_bytes > 0
-        ORDER BY tensor_bytes, quality_left DESC, quantization
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), -1)
+    SELECT model_id, format, quantization, points FROM sized
+    QUALIFY $all_quantizations OR points < coalesce(min(points) OVER (
+        PARTITION BY model_id, format, repacked_x86, repacked_arm
+        ORDER BY tensor_bytes, points, quantization
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 1e9)
 ),
 pairs AS (SELECT unnest($outdone) AS runtime, unnest($better) AS better),
 outdone AS (
@@ -214,25 +257,31 @@ outdone AS (
     WHERE $experimental OR b.support <> 'experimental'
 )
 SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture, '') AS architecture,
-       sized.file_bytes, sized.tensor_bytes, sized.input_embedding_bytes, sized.output_bytes,
-       sized.read_bytes_per_token, sized.params_total, sized.params_active,
+       v.file_bytes, v.tensor_bytes, v.input_embedding_bytes, v.output_bytes,
+       v.read_bytes_per_token, model.params_total, model.params_active,
        h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
        h.k_full_elements_per_token, h.v_full_elements_per_token,
        h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
        h.v_full_even_elements_per_token, h.v_window_even_elements_per_token,
-       sized.repack_x86_bytes, sized.repack_arm_bytes,
-       sized.layout = 'exact' AS exact, sized.quality_left AS quality, sized.quality_se, sized.evidence,
-       coalesce(sized.thinks, FALSE) AS thinks, sized.context_max, sized.commercial, sized.tools,
-       sized.availability, c.support, sized.base, sized.superseded_by,
-       sized.published_bytes, sized.repo, sized.file, coalesce(sized.layout, '') AS layout
-FROM candidates c
-JOIN useful AS sized USING (model_id, format, quantization)
+       v.repack_x86_bytes, v.repack_arm_bytes, v.layout = 'exact' AS exact, u.points,
+       model.context_max, model.commercial, model.tools, v.availability, c.support, model.base, model.superseded_by,
+       v.published_bytes, v.repo, v.file, coalesce(v.layout, '') AS layout
+FROM useful u
+JOIN candidates c USING (model_id, format, quantization)
 ANTI JOIN outdone o USING (model_id, format, quantization, runtime)
+JOIN variants v USING (model_id, format, quantization)
+JOIN model USING (model_id)
 LEFT JOIN shapes h USING (model_id)
 WHERE c.runtime IN (SELECT unnest($runtimes))
   AND ($experimental OR c.support <> 'experimental')
-  AND (sized.place <= $per_class OR NOT $prune)
-ORDER BY quality DESC, c.model_id, c.quantization, c.runtime
+ORDER BY c.model_id, c.quantization, c.runtime
+"""
+
+# Of a large catalog, only the best by quality in each class of size (a fourth of a doubling) are estimated at all.
+_PRUNE = """
+    QUALIFY row_number() OVER (
+        PARTITION BY v.format, round(4 * log2(greatest(v.tensor_bytes, 1)))
+        ORDER BY judged.quality - coalesce(q.points, 0) DESC, v.model_id, v.quantization) <= $per_class
 """
 
 _LEFT_OUT = """
@@ -241,70 +290,103 @@ WHERE m.role NOT IN (SELECT unnest($roles)) AND c.runtime IN (SELECT unnest($run
 """
 
 
-def _kinds(variants: VariantColumns) -> tuple[tuple[tuple[str, str, str], ...], NDArray[np.int64]]:
-    """The different (runtime, format, quantization) and each row's index into them."""
-    known: dict[tuple[str, str, str], int] = {}
-    index = [
-        known.setdefault(key, len(known))
-        for key in zip(variants.runtime, variants.format, variants.quantization, strict=True)
-    ]
+def _numbered(keys: Iterable[T]) -> tuple[tuple[T, ...], NDArray[np.int64]]:
+    """The different keys, and each row's index into them."""
+    known: dict[T, int] = {}
+    index = [known.setdefault(key, len(known)) for key in keys]
     return tuple(known), np.array(index, dtype=np.int64)
 
 
-def _query(catalog: Catalog, asked: Question) -> Candidates:
-    cursor = catalog.cursor()
-    models = catalog.count("models")
-    rows = cursor.execute(
-        _SQL,
-        {
-            "capabilities": [name for name, _ in asked.weights],
-            "weights": [weight for _, weight in asked.weights],
-            "languages": list(asked.languages),
-            "language_weight": asked.language_weight if asked.languages else 0.0,
-            "hybrid_thinks": asked.hybrid_thinks,
-            "roles": list(asked.roles),
-            "models": list(asked.models),
-            "quantizations": list(asked.quantizations),
-            "runtimes": list(asked.runtimes),
-            "outdone": [runtime for runtime, _ in asked.outdone],
-            "better": [better for _, better in asked.outdone],
-            "largest_bytes": asked.largest_bytes,
-            "all_quantizations": asked.all_quantizations,
-            "convert": asked.convert,
-            "experimental": asked.experimental,
-            "prune": models > asked.prune_above_models and not asked.models,
-            "per_class": asked.prune_per_size_class,
-        },
-    ).fetchnumpy()
+def _of_task(asked: Question) -> dict[str, Any]:
+    """The values that ``_ABILITY`` asks for."""
+    return {
+        "capabilities": [name for name, _ in asked.weights],
+        "weights": [weight for _, weight in asked.weights],
+        "languages": list(asked.languages),
+        "language_weight": asked.language_weight if asked.languages else 0.0,
+        "hybrid_thinks": asked.hybrid_thinks,
+    }
+
+
+def _abilities(catalog: Catalog, asked: Question) -> dict[str, tuple[float, float, float, bool]]:
+    """Model → quality before quantization, its standard error, benchmark scores behind it, whether it thinks."""
+    sql = f"WITH {_ABILITY} SELECT model_id, quality, quality_se, evidence, thinks FROM judged"
+    rows = catalog.cursor().execute(sql, _of_task(asked)).fetchall()
+    return {model: (quality, error, evidence, thinks) for model, quality, error, evidence, thinks in rows}
+
+
+def _judged(rows: _Rows, abilities: dict[str, tuple[float, float, float, bool]]) -> Candidates:
+    """The rows of models whose ability is known, each with its quality, best first."""
+    unknown = (np.nan, np.nan, 0.0, False)
+    of_models = np.array([abilities.get(model, unknown) for model in rows.models], dtype=np.float64).reshape(-1, 4)
+    quality, error, evidence, thinks = of_models[rows.model].T
+    left = np.maximum(quality - rows.points, 0.0)
+    known = np.flatnonzero(~np.isnan(left))
+    order = known[np.argsort(-left[known], kind="stable")]
+    found = replace(rows.candidates, quality=left, quality_se=error, evidence=evidence, thinks=thinks > 0)
+    return take(found, order)
+
+
+def take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
+    """The same columns for some rows only."""
+    variants = candidates.variants
+    columns = {name: getattr(variants, name) for name in variants.__dataclass_fields__}
+    kept = replace(variants, **{name: column[rows] for name, column in columns.items() if column is not None})
+    arrays = {
+        name: getattr(candidates, name)[rows]
+        for name in candidates.__dataclass_fields__
+        if isinstance(getattr(candidates, name), np.ndarray)
+    }
+    return replace(candidates, variants=kept, **arrays)
+
+
+def _rows(catalog: Catalog, asked: Question, pruned: bool) -> _Rows:
+    values: dict[str, Any] = {
+        "roles": list(asked.roles),
+        "models": list(asked.models),
+        "quantizations": list(asked.quantizations),
+        "runtimes": list(asked.runtimes),
+        "outdone": [runtime for runtime, _ in asked.outdone],
+        "better": [better for _, better in asked.outdone],
+        "largest_bytes": asked.largest_bytes,
+        "all_quantizations": asked.all_quantizations,
+        "convert": asked.convert,
+        "experimental": asked.experimental,
+    }
+    sql = _ROWS
+    for name, fragment in (("ability", f"{_ABILITY}, "), ("join", "JOIN judged USING (model_id)"), ("prune", _PRUNE)):
+        sql = sql.replace(f"{{{name}}}", fragment if pruned else "")
+    if pruned:
+        values |= {**_of_task(asked), "per_class": asked.prune_per_size_class}
+    rows = catalog.cursor().execute(sql, values).fetchnumpy()
     left_out = {}
     if not asked.models:
-        left_out = dict(
-            catalog.cursor()
-            .execute(_LEFT_OUT, {"roles": list(asked.roles), "runtimes": list(asked.runtimes)})
-            .fetchall()
-        )
+        kept_out = {"roles": list(asked.roles), "runtimes": list(asked.runtimes)}
+        left_out = dict(catalog.cursor().execute(_LEFT_OUT, kept_out).fetchall())
 
     def text(name: str) -> Texts:
         return np.asarray(rows[name], dtype=object)
 
     def number(name: str) -> Floats:
-        values = rows[name]
-        if isinstance(values, np.ma.MaskedArray):
-            return np.asarray(np.ma.filled(values.astype(np.float64), np.nan), dtype=np.float64)
-        return np.asarray(values, dtype=np.float64)
+        found = rows[name]
+        if isinstance(found, np.ma.MaskedArray):
+            return np.asarray(np.ma.filled(found.astype(np.float64), np.nan), dtype=np.float64)
+        return np.asarray(found, dtype=np.float64)
 
     variants = VariantColumns(
         **{name: text(name) for name in _TEXT},
         **{name: number(name) for name in _NUMBERS},
         exact=number("exact") > 0,
     )
-    kinds, kind = _kinds(variants)
-    return Candidates(
+    kinds, kind = _numbered(zip(variants.runtime, variants.format, variants.quantization, strict=True))
+    models, model = _numbered(iter(variants.model_id))
+    nothing = np.zeros(len(variants))
+    candidates = Candidates(
         variants=variants,
-        quality=number("quality"),
-        quality_se=number("quality_se"),
-        evidence=number("evidence"),
-        thinks=number("thinks") > 0,
+        quality=nothing,
+        quality_se=nothing,
+        evidence=nothing,
+        thinks=nothing > 0,
         context_max=number("context_max"),
         commercial=text("commercial"),
         tools=text("tools"),
@@ -321,3 +403,4 @@ def _query(catalog: Catalog, asked: Question) -> Candidates:
         considered=catalog.count("candidates"),
         left_out=left_out,
     )
+    return _Rows(candidates, number("points"), models, model)

@@ -17,7 +17,7 @@ from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import memory_budget
 from recommender.device.detect import THIS_MACHINE
 from recommender.engine import same_engine, scoring
-from recommender.engine.candidates import CandidateCache, Candidates, question
+from recommender.engine.candidates import CandidateCache, question, take
 from recommender.engine.check import check_need
 from recommender.engine.estimate_rows import default_threads
 from recommender.engine.picks import Judged, alternatives, build_picks, near_misses
@@ -97,7 +97,7 @@ def recommend(
     missing_one = np.flatnonzero(failures == 1)[: int(numbers["near_miss_rows"])]
     rows = np.concatenate([passing, missing_one])
 
-    case = replace(case, candidates=_take(found, rows))
+    case = replace(case, candidates=take(found, rows))
     settings, prompt, gen = _workload(case, device)
     estimates = estimate_columns(
         case.candidates.variants,
@@ -180,18 +180,6 @@ def _left_out(broken: dict[str, str], catalog: Catalog) -> dict[str, int]:
 
 def _count_failures(verdicts: Sequence[Verdict], rows: int) -> NDArray[np.int64]:
     return sum((verdict.fails.astype(np.int64) for verdict in verdicts), start=np.zeros(rows, dtype=np.int64))
-
-
-def _take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
-    """The same columns for some rows only."""
-    variants = candidates.variants
-    kept = replace(variants, **{name: getattr(variants, name)[rows] for name in variants.__dataclass_fields__})
-    arrays = {
-        name: getattr(candidates, name)[rows]
-        for name in candidates.__dataclass_fields__
-        if isinstance(getattr(candidates, name), np.ndarray)
-    }
-    return replace(candidates, variants=kept, **arrays)
 
 
 def _at(verdict: Verdict, rows: NDArray[np.int64]) -> Verdict:
