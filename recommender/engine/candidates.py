@@ -57,6 +57,7 @@ class Candidates:
     quality: Floats  # 0–100 for this task, after the loss from quantization
     quality_se: Floats
     evidence: Floats
+    quant_loss: Floats  # points of it that quantization took
     thinks: NDArray[np.bool_]  # writes thinking tokens before it answers this task
     context_max: Floats  # tokens; NaN where not recorded
     commercial: Texts  # yes, conditions, no or ""
@@ -323,7 +324,14 @@ def _judged(rows: _Rows, abilities: dict[str, tuple[float, float, float, bool]])
     left = np.maximum(quality - rows.points, 0.0)
     known = np.flatnonzero(~np.isnan(left))
     order = known[np.argsort(-left[known], kind="stable")]
-    found = replace(rows.candidates, quality=left, quality_se=error, evidence=evidence, thinks=thinks > 0)
+    found = replace(
+        rows.candidates,
+        quality=left,
+        quality_se=error,
+        evidence=evidence,
+        quant_loss=rows.points,
+        thinks=thinks > 0,
+    )
     return take(found, order)
 
 
@@ -386,6 +394,7 @@ def _rows(catalog: Catalog, asked: Question, pruned: bool) -> _Rows:
         quality=nothing,
         quality_se=nothing,
         evidence=nothing,
+        quant_loss=nothing,
         thinks=nothing > 0,
         context_max=number("context_max"),
         commercial=text("commercial"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recommender.catalog.queries import models_by_id
 from recommender.engine.reasons import pick_reasons
 from recommender.engine.rules import Case, Verdict
-from recommender.engine.scoring import Scores, explain_parts
+from recommender.engine.scoring import Scores, explain_parts, scoring_numbers
 from recommender.engine.words import seconds, size
 from recommender.estimate import Estimates
 from recommender.runtimes import RuntimeModel, runtime
@@ -159,10 +159,16 @@ def _answer_s(pick: Pick) -> float:
 
 
 def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
-    """Rows by score, then by name, so that equal scores never change places between runs."""
-    variants = judged.case.candidates.variants
+    """Rows by score, then by name, so that equal scores never change places between runs.
+
+    What is too weak for the task comes after everything else, however fast and small, unless the person named it.
+    """
+    candidates = judged.case.candidates
+    variants = candidates.variants
     total = np.round(judged.scores.total[rows], 9)
-    order = np.lexsort((variants.quantization[rows].astype(str), variants.runtime[rows].astype(str), -total))
+    weak = candidates.quality[rows] < scoring_numbers()["least_quality"]
+    weak &= not judged.case.need.models
+    order = np.lexsort((variants.quantization[rows].astype(str), variants.runtime[rows].astype(str), -total, weak))
     return [int(row) for row in rows[order]]
 
 

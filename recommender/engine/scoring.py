@@ -110,7 +110,8 @@ def score(case: Case, estimates: Estimates) -> Scores:
     """Score every row of ``case``; ``estimates`` has the same rows."""
     numbers = scoring_numbers()
     rows = case.candidates
-    quality = np.clip(rows.quality - numbers["caution_standard_errors"] * rows.quality_se, 0.0, 100.0)
+    doubt = numbers["caution_standard_errors"] * rows.quality_se + numbers["caution_quant_loss"] * rows.quant_loss
+    quality = np.clip(rows.quality - doubt, 0.0, 100.0)
     # Between the predicted and the slow end of the range: a wide range is no recommendation.
     time = estimates.answer_time
     cautious_s = time.value ** (1 - numbers["caution_slow_share"]) * time.high ** numbers["caution_slow_share"]
@@ -151,7 +152,8 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
     return {
         "quality": (
             f"{rows.quality[row]:.0f} of 100 on this task, less {numbers['caution_standard_errors']:g} of its standard "
-            f"error of {rows.quality_se[row]:.1f}; {rows.evidence[row]:.0f} benchmark scores behind it"
+            f"error of {rows.quality_se[row]:.1f} and {numbers['caution_quant_loss'] * rows.quant_loss[row]:.1f} for "
+            f"what this quantization may cost beyond the average; {rows.evidence[row]:.0f} benchmark scores behind it"
         ),
         "speed": (
             ("no speed of its own to compare" if runtime.row.managed else "its speed here is not known, which scores 0")

@@ -44,9 +44,11 @@ def test_only_models_made_to_answer_are_picked(catalog: Catalog, answer: Recomme
     assert not roles & {"base", "embedding", "vision"}
 
 
-def test_the_best_score_comes_first(answer: Recommendation) -> None:
-    scores = [pick.score for pick in answer.picks]
-    assert scores == sorted(scores, reverse=True)
+def test_the_best_score_comes_first_and_what_is_too_weak_last(answer: Recommendation) -> None:
+    least = scoring_numbers()["least_quality"]
+    ranks = [(pick.quality >= least, pick.score) for pick in answer.picks]
+    assert ranks == sorted(ranks, reverse=True)
+    assert len({strong for strong, _ in ranks}) == 2, "the shipped catalog has models of both kinds"
 
 
 def test_the_parts_of_a_score_add_up_to_it(answer: Recommendation) -> None:
