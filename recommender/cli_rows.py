@@ -69,9 +69,9 @@ def requests_from_csv(
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header = [name.strip().replace("-", "_") for name in reader.fieldnames or ()]
-            rows = [dict(zip(header, (cell or "" for cell in row.values()), strict=False)) for row in reader]
+            reader = csv.reader(file)
+            header = [name.strip().replace("-", "_") for name in next(reader, [])]
+            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInputError(f"{path} cannot be read as a CSV file: {error}.") from error
     known = [*_TEXT, *_WHOLE, *_OTHER]
@@ -81,14 +81,20 @@ def requests_from_csv(
             raise BadInputError(f"{path.name} has a column {name!r} that is no option. Did you mean {close}?")
     if "model" not in header or "quant" not in header:
         raise BadInputError(f"{path.name} needs the columns model and quant.")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise BadInputError(f"{path.name} has the column {twice!r} twice.")
     devices: dict[str, Device] = {}
     requests: list[EstimateRequest | RecommenderError] = []
-    for number, row in enumerate(rows, start=2):
+    for number, cells in rows:
         try:
-            name = row.get("device", "").strip()
+            if len(cells) > len(header):
+                raise BadInputError(f"The row has {len(cells)} cells, the header {len(header)}.")
+            row = dict(zip(header, cells, strict=False))
+            name = row.get("device", "")
             if name and name not in devices:
                 devices[name] = device_by_name(name)
-            requests.append(request_from({key: value.strip() for key, value in row.items()}, devices.get(name, device)))
+            requests.append(request_from(row, devices.get(name, device)))
         except RecommenderError as error:
             requests.append(_at_line(error, path.name, number))
     return requests

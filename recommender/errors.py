@@ -62,5 +62,6 @@ def nearest(name: str, known: list[str], count: int = 3) -> list[str]:
 def unknown(kind: str, name: str, known: list[str]) -> UnknownNameError:
     """Build the error for a name that is not in ``known``."""
     close = nearest(name, known)
-    hint = f" Did you mean {', '.join(close)}?" if close else f" `recommender {kind}s` lists what there is."
+    command = "devices" if kind == "device" else f"catalog {kind}s"
+    hint = f" Did you mean {', '.join(close)}?" if close else f" `recommender {command}` lists what there is."
     return UnknownNameError(f"There is no {kind} called {name!r}.{hint}")

@@ -17,6 +17,7 @@ from recommender.errors import BadInputError, RecommenderError
 from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
 from recommender.estimate.evaluate_quality import QualityTable, evaluate_quality
 from recommender.estimate.evaluate_speed import SpeedEvaluation, evaluate_speed
+from recommender.estimate.measured import number
 from recommender.estimate.names import Resolver
 from recommender.estimate.quantizers import made_with_imatrix
 from recommender.estimate.tensors import layout
@@ -47,11 +48,35 @@ class ErrorTable:
 class Evaluation:
     """All tables; ``memory`` has one per part of memory."""
 
-    files: ErrorTable | None
+    files: ErrorTable
     memory: Mapping[str, ErrorTable]
     speed: SpeedEvaluation
-    quality: QualityTable | None
+    quality: QualityTable
     sources: Mapping[str, str]  # what each table was judged against
+
+
+# Headers without which a file given for judging is another kind of file.
+_NEEDED = {
+    "files": ("gguf_repo", "file", "bytes", "bytes_kind"),
+    "measurements": ("row_id", "device", "backend", "model", "quant", "prefill_tok_s", "decode_tok_s"),
+    "benchmarks": ("model_id", "benchmark", "score", "mode", "evaluator"),
+    "memory": (),  # two layouts: see evaluate_memory
+}
+_LOAD_LAYOUTS = (("mapped_bytes", "kv_bytes"), ("engine", "model", "quant", "n_ctx", "kv_MiB"))
+
+
+def _judged_rows(name: str, path: Path) -> list[dict[str, str]]:
+    """Rows of a file to judge against. Raises BadInputError when headers are missing."""
+    rows = read_rows(path)
+    header = set(rows[0]) if rows else set()
+    if not rows:
+        raise BadInputError(f"{path.name} has no rows to judge the {name} by.")
+    missing = [column for column in _NEEDED[name] if column not in header]
+    if name == "memory" and not any(set(layout) <= header for layout in _LOAD_LAYOUTS):
+        missing = list(_LOAD_LAYOUTS[1])
+    if missing:
+        raise BadInputError(f"{path.name} lacks the column {', '.join(missing)}, so it cannot judge the {name}.")
+    return rows
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -77,7 +102,7 @@ def evaluate(
             ``gguf_files.csv``, ``measurements.csv``, ``benchmarks.csv`` and ``load_log_grid.csv``.
 
     Raises:
-        BadInputError: a file cannot be read.
+        BadInputError: a file cannot be read, lacks a column, or has too few rows to judge anything.
     """
     folder = paths.catalog_dir()
     chosen = {
@@ -86,14 +111,14 @@ def evaluate(
         "measurements": measurements or folder / "measurements.csv",
         "benchmarks": benchmarks or folder / "benchmarks.csv",
     }
-    rows = {name: read_rows(path) for name, path in chosen.items()}
+    rows = {name: _judged_rows(name, path) for name, path in chosen.items()}
     models, devices = read_rows(folder / "models.csv"), read_rows(folder / "devices.csv")
     resolver = Resolver(models, read_rows(folder / "model_aliases.csv"))
     return Evaluation(
         files=evaluate_files(rows["files"], models, resolver),
         memory=evaluate_memory(rows["memory"], catalog, resolver),
         speed=evaluate_speed(rows["measurements"], devices, models, lambda name, size: _resolved(resolver, name, size)),
-        quality=evaluate_quality(rows["benchmarks"], models) if rows["benchmarks"] else None,
+        quality=evaluate_quality(rows["benchmarks"], models),
         sources={name: path.name for name, path in chosen.items()},
     )
 
@@ -106,7 +131,7 @@ def _resolved(resolver: Resolver, name: str, params_b: float | None) -> str | No
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def evaluate_files(rows: Sequence[Row], models: Sequence[Row], resolver: Resolver) -> ErrorTable | None:
+def evaluate_files(rows: Sequence[Row], models: Sequence[Row], resolver: Resolver) -> ErrorTable:
     """Predicted against exact bytes of published GGUF files in llama.cpp's standard mixes.
 
     Repositories with a mixing recipe of their own are counted apart (class "own recipe"), not in the total.
@@ -132,7 +157,7 @@ def evaluate_files(rows: Sequence[Row], models: Sequence[Row], resolver: Resolve
         recipe = row.get("recipe") or recipes.get((row["gguf_repo"], row["file"]), "unknown")
         classes.append(_file_class(quantization) if recipe == "standard" else f"{recipe} recipe")
     if not errors:
-        return None
+        return replace(_table(np.zeros(0)), skipped=skipped)
     error, kind = np.array(errors), np.array(classes, dtype=object)
     standard = ~np.char.endswith(kind.astype(str), " recipe")
     by_class = {name: _table(error[kind == name]) for name in sorted(set(classes))}
@@ -150,7 +175,7 @@ def _file_architecture(
     row: Row, architectures: Mapping[str, Architecture], resolver: Resolver
 ) -> tuple[str, Architecture | None]:
     """Why a row cannot be judged, or the architecture it has."""
-    if row.get("bytes_kind") != "exact" or not row.get("bytes"):
+    if row.get("bytes_kind") != "exact" or not (number(row, "bytes") or 0.0) > 0:
         return "no exact bytes", None
     if row.get("kind", "model") != "model":
         return "not a whole model", None
@@ -310,6 +335,9 @@ def _part(answer: EstimateAnswer, part: str) -> float:
 def _table(error: Floats) -> ErrorTable:
     """Signed relative errors as a table."""
     absolute = np.abs(error)
+    if not len(error):
+        nan = float("nan")
+        return ErrorTable(0, nan, nan, nan, nan, nan, nan)
     return ErrorTable(
         rows=len(error),
         median_abs_error=float(np.median(absolute)),
@@ -321,6 +349,14 @@ def _table(error: Floats) -> ErrorTable:
     )
 
 
+def _memory_json(found: Evaluation) -> dict[str, Any]:
+    """The total's table; a file that does not log every part is judged by the part it does log."""
+    from recommender.present import jsonable
+
+    table = found.memory.get("total") or next(iter(found.memory.values()), None)
+    return {} if table is None else dict(jsonable(table))
+
+
 def evaluation_json(found: Evaluation) -> dict[str, Any]:
     """Every table as JSON-ready values; figures that do not apply are null."""
     from recommender.present import jsonable
@@ -328,7 +364,7 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
     speed = found.speed
     return {
         "files": jsonable(found.files),
-        "memory": {**(jsonable(found.memory.get("total")) or {}), "parts": jsonable(found.memory)},
+        "memory": {**_memory_json(found), "parts": jsonable(found.memory)},
         "decode": jsonable(speed.decode),
         "prefill": jsonable(speed.prefill),
         "fitted": jsonable(speed.fitted),

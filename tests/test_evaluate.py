@@ -11,9 +11,11 @@ import pytest
 from recommender import paths
 from recommender.catalog.store import Catalog
 from recommender.errors import BadInputError
+from recommender.estimate.evaluate_speed import evaluate_speed
 from recommender.estimate.names import Resolver
 from recommender.evaluate import evaluate, evaluate_files, evaluate_memory, evaluation_json, read_rows
 from recommender.evaluate_text import evaluation_text
+from recommender.present import jsonable
 
 
 def _write(path: Path, rows: list[dict[str, str]]) -> Path:
@@ -111,3 +113,39 @@ def test_everything_together_prints_as_json_with_the_promised_names(catalog: Cat
 def test_a_file_that_is_not_there_is_a_sentence(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot be read"):
         evaluate(catalog, files=tmp_path / "missing.csv")
+
+
+@pytest.mark.parametrize("kind", ["files", "measurements", "benchmarks", "memory"])
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
+def test_a_file_of_another_kind_is_refused_with_what_it_lacks(
+    catalog: Catalog, tmp_path: Path, kind: str, text: str
+) -> None:
+    path = tmp_path / "strange.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInputError, match=r"strange\.csv (lacks|has no rows)"):
+        evaluate(catalog, **{kind: path})
+
+
+def test_cells_that_are_no_numbers_are_counted_and_not_fatal(
+    standard_file: dict[str, str], models: list[dict[str, str]], resolver: Resolver
+) -> None:
+    strange = [{**standard_file, "bytes": text} for text in ("nan", "inf", "-1", "0", "many", "\u65e5\u672c")]
+    found = evaluate_files(strange, models, resolver)
+    assert found.rows == 0
+    assert sum(found.skipped.values()) == len(strange)
+
+
+def test_measured_rows_with_strange_numbers_are_counted_and_not_fatal(models: list[dict[str, str]]) -> None:
+    row = next(row for row in read_rows(paths.catalog_dir() / "measurements.csv") if row["params_b"])
+    columns = ("params_b", "reviewed_params_b", "model_bytes", "decode_tok_s", "prefill_tok_s", "threads", "depth")
+    strange = [{**row, name: text} for name in columns for text in ("nan", "-1", "0", "inf", "1e308", "x")]
+    found = evaluate_speed(strange, read_rows(paths.catalog_dir() / "devices.csv"), models)
+    json.dumps(jsonable(found), allow_nan=False)
+    assert found.decode.rows + sum(found.decode.skipped.values()) == len(strange)
+
+
+def test_a_file_that_logs_only_caches_still_has_a_memory_table(catalog: Catalog, tmp_path: Path) -> None:
+    load = {"engine": "llama.cpp", "model": "Qwen3-4B", "quant": "Q4_K - Medium", "n_ctx": "4096", "kv_MiB": "576"}
+    table = evaluation_json(evaluate(catalog, memory=_write(tmp_path / "loads.csv", [load])))["memory"]
+    assert table["rows"] == 1
+    assert table["median_abs_error"] == pytest.approx(0.0, abs=1e-6)

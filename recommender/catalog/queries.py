@@ -125,9 +125,12 @@ ORDER BY v.tensor_bytes DESC NULLS LAST
 
 def variant_columns(catalog: Catalog, model_id: str, runtime: str) -> list[dict[str, Any]]:
     """Every variant of a model that a runtime takes, as the estimators' columns, largest first."""
-    cursor = catalog.cursor().execute(_COLUMNS, [model_id, runtime])
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    known: dict[tuple[str, str], list[dict[str, Any]]] = catalog.keep("variant columns", dict)
+    if (model_id, runtime) not in known:
+        cursor = catalog.cursor().execute(_COLUMNS, [model_id, runtime])
+        names = [column[0] for column in cursor.description or []]
+        known[model_id, runtime] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return [dict(row) for row in known[model_id, runtime]]
 
 
 def runtimes_for(catalog: Catalog, model_id: str) -> tuple[str, ...]:

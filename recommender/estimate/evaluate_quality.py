@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.errors import BadInputError
 from recommender.estimate.names import Resolver
 from recommender.estimate.quality import capability_loadings, family_tree, features
 from recommender.estimate.quality_fit import expit, fit, logit, predict
@@ -23,6 +24,7 @@ from recommender.types import Floats
 Bools = NDArray[np.bool_]
 
 HIDDEN_SHARE = 0.2
+FEWEST_SCORES = 100  # the fit has about that many levels and slopes to place
 SMALLEST_GROUP = 5  # hidden scores of a benchmark before their order means anything
 TEN_PERCENT_POINT = 1.2816  # of the normal distribution: ± this holds 80%
 
@@ -60,11 +62,19 @@ def evaluate_quality(
         seed: which cells are hidden.
         types: what each benchmark measures; read from the catalog when not given.
         ranks: count mean ranks in the headline too; they are easier, and always a class of their own.
+
+    Raises:
+        BadInputError: too few scores are of known benchmarks to hide any.
     """
     rows = list(benchmarks)
     types = types if types is not None else read_types()
     data = observations(rows, models, types)
     hidden = _hidden_cells(data, seed)
+    if len(data) - hidden.sum() < FEWEST_SCORES or not hidden.any():
+        raise BadInputError(
+            f"{len(data)} of the {len(rows)} benchmark scores are of known benchmarks and models: too few to hide a "
+            f"fifth and predict it from the rest. {FEWEST_SCORES} must remain."
+        )
     state = fit(_only(data, ~hidden), capability_loadings(data.items)[1], features(data), family_tree(data.facts))
     shown = _only(data, hidden)
     z, variance = predict(state, shown.entity, shown.item, state.level[shown.protocol])

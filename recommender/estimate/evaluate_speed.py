@@ -59,8 +59,8 @@ class NoiseFloor:
 class SpeedEvaluation:
     """``decode`` and ``prefill`` hold left-out errors; ``fitted`` the same rows with the shipped coefficients."""
 
-    decode: SpeedTable | None
-    prefill: SpeedTable | None
+    decode: SpeedTable
+    prefill: SpeedTable
     fitted: Mapping[str, SpeedTable]
     noise_floor: Mapping[str, NoiseFloor]
 
@@ -80,18 +80,18 @@ def evaluate_speed(
     """
     tables = speed_tables()
     data, skipped = read_measured(measurement_rows, device_rows, model_rows, tables, resolve)
-    found: dict[str, SpeedTable | None] = {}
+    found: dict[str, SpeedTable] = {}
     fitted: dict[str, SpeedTable] = {}
     floors: dict[str, NoiseFloor] = {}
     for phase in PHASES:
         rows = phase_rows(data, phase, tables)
+        missing = len(data) - len(rows)
+        reasons = {**skipped, f"no {phase} speed or prompt length": missing} if missing else dict(skipped)
         if not len(rows):
-            found[phase] = None
+            found[phase] = _nothing(reasons)
             continue
         shipped = predict(rows, tables)
         left_out, seen = _held_out(data, rows, shipped)
-        missing = len(data) - len(rows)
-        reasons = {**skipped, f"no {phase} speed or prompt length": missing} if missing else dict(skipped)
         found[phase] = _table(data, rows, left_out, np.ones(len(rows), dtype=np.bool_), _classes(data, rows), reasons)
         if seen.any():
             fitted[phase] = _table(data, rows, shipped, seen, {}, {})
@@ -193,6 +193,12 @@ def _table(
         skipped=skipped,
         by_class={name: _table(data, rows, predicted, mask & chosen, {}, {}) for name, mask in classes.items()},
     )
+
+
+def _nothing(skipped: Mapping[str, int]) -> SpeedTable:
+    """The table of no rows: why there are none is all it says."""
+    nan = float("nan")
+    return SpeedTable(0, 0, nan, nan, nan, nan, nan, nan, nan, nan, skipped=skipped)
 
 
 def _balanced_median(absolute: Floats, device: Texts) -> float:

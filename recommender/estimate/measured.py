@@ -35,6 +35,9 @@ SET_ASIDE = {
     "multi-gpu": "several devices",
     "batched": "batch above 1",
 }
+# No context is longer; a larger number in a table is a slip.
+MOST_TOKENS = 1e9
+_TOKENS = ("prompt_tokens", "gen_tokens", "depth")
 # Sizes closer than this (log) are the same size, rounded.
 ROUNDING = 0.15
 
@@ -114,7 +117,7 @@ class _Reader:
 
     def read(self, row: Row) -> _Usable:
         """One row, or ``Skip`` with the reason."""
-        if number(row, "decode_tok_s") is None and number(row, "prefill_tok_s") is None:
+        if _positive(row, "decode_tok_s") is None and _positive(row, "prefill_tok_s") is None:
             raise Skip("no speed")
         device = self.devices.get(row["device"])
         if device is None:
@@ -127,6 +130,8 @@ class _Reader:
             raise Skip("several devices")
         if (number(row, "batch") or 1) != 1:
             raise Skip("batch above 1")
+        if max(abs(number(row, name) or 0.0) for name in _TOKENS) > MOST_TOKENS:
+            raise Skip("more tokens than any context holds")
         evidence = self._evidence(row)
         if evidence["evidence"] in SET_ASIDE:
             raise Skip(SET_ASIDE[evidence["evidence"]])
@@ -189,10 +194,10 @@ class _Reader:
 
     def _shape(self, row: Row) -> ModelShape:
         label = self.tables.label(row.get("quant") or "")
-        model_bytes = number(row, "model_bytes")
+        model_bytes = _positive(row, "model_bytes")
         if label is None and model_bytes is None:
             raise Skip("quantization unknown")
-        given = number(row, "reviewed_params_b") or number(row, "params_b")
+        given = _positive(row, "reviewed_params_b") or _positive(row, "params_b")
         model_id = row.get("model_id")
         if model_id is None and self.resolve is not None:
             model_id = self.resolve(row["model"], given)
@@ -219,7 +224,7 @@ class _Reader:
 
     def _active(self, row: Row) -> float:
         """Active parameters as review, row or name give them; NaN where none does."""
-        active = number(row, "reviewed_active_params_b") or number(row, "active_params_b")
+        active = _positive(row, "reviewed_active_params_b") or _positive(row, "active_params_b")
         return active * 1e9 if active else active_in_name(row["model"])
 
     def _gpu_layers(self, row: Row, accelerator: str, shape: ModelShape) -> float:
@@ -234,7 +239,7 @@ class _Reader:
         memory = number(device, "gpu_vram_gb")
         if side.accelerator != "cpu" and memory and shape.stored_bytes > memory * 1e9 * 1.074:
             raise Skip("larger than the GPU's memory")
-        speed = number(row, "decode_tok_s")
+        speed = _positive(row, "decode_tok_s")
         if speed and speed * shape.read_bytes > CEILING * side.bandwidth_bytes_per_s:
             raise Skip("faster than memory can deliver the weights")
 
@@ -358,12 +363,19 @@ def active_in_name(text: str) -> float:
 
 
 def number(row: Row, key: str) -> float | None:
-    """A number in a text row; None where the cell is empty, missing or not a number."""
+    """A number in a text row; None where the cell is empty, missing or not a finite number."""
     text = (row.get(key) or "").strip()
     try:
-        return float(text) if text else None
+        value = float(text) if text else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
+
+
+def _positive(row: Row, key: str) -> float | None:
+    """Like ``number`` for what exists only above zero, such as a size or a speed."""
+    value = number(row, key)
+    return value if value is not None and value > 0 else None
 
 
 def _or_nan(value: float | None) -> float:

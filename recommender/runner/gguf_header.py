@@ -83,8 +83,10 @@ def read_header(path: str | Path) -> GgufHeader:
     path = Path(path)
     try:
         size = path.stat().st_size
-        if not path.is_file():
+        if path.is_dir():
             raise BadInputError(f"{path} is a folder, not a GGUF file. Choose the file inside it.")
+        if not path.is_file():
+            raise BadInputError(f"{path} is not a file that can be run: it is a device or a pipe.")
         with path.open("rb", buffering=1024 * 1024) as stream:
             return _parse(path, _Reader(stream, size, path.name))
     except FileNotFoundError as error:
