@@ -204,6 +204,8 @@ def _gpu_fraction(operating_system: str, ram_bytes: float | None, gpus: tuple[Gp
         return None
     if first.memory_bytes is not None:  # what the driver allows
         return min(1.0, first.memory_bytes / ram_bytes)
+    if first.vendor == "nvidia":  # CUDA on an integrated GPU allocates from the whole RAM (NVIDIA, CUDA for Tegra)
+        return 1.0
     rule = tables.limit("gpu_share", os=operating_system, memory_gb=ram_bytes / GIB)
     return rule.number if rule else None
 

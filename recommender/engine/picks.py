@@ -116,7 +116,9 @@ def alternatives(
     faster = [
         pick
         for pick in picks[1:]
-        if _answer_s(pick) <= answer_s * numbers["faster_ratio"] and pick.quality < first.quality
+        if _answer_s(pick) < np.inf
+        and _answer_s(pick) <= answer_s * numbers["faster_ratio"]
+        and pick.quality < first.quality
     ]
     if faster:
         pick = max(faster, key=lambda pick: pick.score)

@@ -64,3 +64,18 @@ def test_a_task_is_no_surer_than_the_abilities_it_weighs(catalog: Catalog) -> No
         errors = dict(found.fetchall())
         weights = catalog.task("chat").weights
         assert pick.quality_se >= 0.99 * min(errors[name] for name, weight in weights.items() if weight)
+
+
+def test_managed_picks_without_a_time_are_not_called_faster_or_slower(catalog: Catalog) -> None:
+    need = Need(placement="managed")
+    answer = recommend(preset("rtx-4090"), need, catalog)
+    assert answer.picks
+    for trade, _ in answer.alternatives:
+        assert "unknown time" not in trade
+
+
+def test_cuda_on_an_integrated_gpu_may_hold_what_is_free(catalog: Catalog) -> None:
+    answer = recommend(preset("dgx-spark-gb10"), Need(), catalog, top=1)
+    assert answer.gpu_budget_bytes is not None
+    assert answer.memory_budget_bytes is not None
+    assert answer.gpu_budget_bytes > 0.95 * answer.memory_budget_bytes
