@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recommender.catalog.facts import ModelRow, read_facts
 from recommender.catalog.store import Catalog
 from recommender.errors import UnknownNameError
-from recommender.estimate.names import Resolver
+
+if TYPE_CHECKING:
+    from recommender.estimate.names import Resolver
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def find_model(catalog: Catalog, name: str) -> ModelRow:
 
 
 def _resolver(catalog: Catalog) -> Resolver:
+    from recommender.estimate.names import Resolver  # its patterns take time to compile, and few questions need them
+
     def make() -> Resolver:
         cursor = catalog.cursor().execute("SELECT alias, model_id FROM model_aliases")
         aliases = [{"alias": alias, "model_id": model_id} for alias, model_id in cursor.fetchall()]
