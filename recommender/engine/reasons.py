@@ -58,15 +58,27 @@ def _memory(case: Case, pick: Pick) -> list[str]:
     ]
 
 
+# A part of the score as what it means: gained and lost.
+_GAINED = {"quality": "better", "speed": "faster", "memory": "smaller", "runtime": "on a runtime that suits more"}
+_LOST = {"quality": "weaker", "speed": "slower", "memory": "larger", "runtime": "on a runtime that suits less"}
+_NOTHING_POINTS = 0.05  # what one decimal does not show
+
+
 def _against(pick: Pick, other: Pick) -> str:
-    """The two parts of the score in which the pick gains and loses most against another."""
+    """What the pick gains and loses most against another, in points of score."""
     gap = {
         part.name: part.points - theirs.points
         for part, theirs in zip(pick.score_parts, other.score_parts, strict=True)
-        if part.name in PARTS
+        if part.name in PARTS and abs(part.points - theirs.points) >= _NOTHING_POINTS
     }
-    ahead = pick.score >= other.score
-    verb = "It beats" if ahead else "It stands behind"
-    gains = [f"{points:+.1f} {name}" for name, points in sorted(gap.items(), key=lambda item: -abs(item[1]))[:2]]
     what = f"{other.name} {other.quantization or ''}".strip()
-    return f"{verb} {what} by {abs(pick.score - other.score):.1f} points of score ({listing(gains)})."
+    verb = "It beats" if pick.score >= other.score else "It stands behind"
+    by = f"{verb} {what} by {abs(pick.score - other.score):.1f} points of score"
+    if not gap:
+        return f"{by}: they are alike in all that counts."
+    gained = [f"{_GAINED[name]} (+{points:.1f})" for name, points in gap.items() if points > 0]
+    lost = [f"{_LOST[name]} (−{-points:.1f})" for name, points in gap.items() if points < 0]
+    first, second = (gained, lost) if pick.score >= other.score else (lost, gained)
+    if not first or not second:
+        return f"{by}: {listing(first or second)}."
+    return f"{by}: {listing(first)}, though {listing(second)}."
