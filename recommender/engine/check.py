@@ -59,7 +59,7 @@ def check_need(need: Need, task: Task, catalog: Catalog) -> None:
     for language in need.languages:
         if not (language.isascii() and language.isalpha() and 2 <= len(language) <= 3 and language.islower()):
             raise BadInputError(f"Language {language!r} is not an ISO 639 code such as en, de or zh.")
-    quantizations = catalog.quantizations()
+    quantizations = catalog.quantizations() if need.quantizations else ()
     for quantization in need.quantizations:
         if quantization not in quantizations:
             close = ", ".join(nearest(quantization, list(quantizations)))
