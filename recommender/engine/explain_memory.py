@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, catalog_row, estimate_one
 from recommender.engine.words import count, size
 from recommender.estimate.memory import kv_bytes_per_element
-from recommender.types import Memory
+from recommender.types import Device, Memory, Pick
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
@@ -32,11 +32,33 @@ def explain_memory(request: EstimateRequest, catalog: Catalog) -> tuple[Estimate
     """
     answer = estimate_one(request, catalog)
     memory = answer.estimate.memory
+    return answer, _parts(request, catalog, memory) if memory else ()
+
+
+def explain_pick(pick: Pick, device: Device, catalog: Catalog) -> tuple[MemoryPart, ...]:
+    """Where each part of a pick's memory comes from; empty where it takes none."""
+    settings, memory = pick.settings, pick.estimate.memory
+    if settings is None or memory is None:
+        return ()
+    request = EstimateRequest(
+        pick.model_id,
+        pick.quantization or "",
+        device,
+        runtime=pick.runtime,
+        context_tokens=settings.context_tokens,
+        kv_type=settings.kv_type,
+        batch_tokens=settings.batch_tokens,
+        ubatch_tokens=settings.ubatch_tokens,
+        parallel=settings.parallel,
+        flash_attn=settings.flash_attn,
+    )
+    return _parts(request, catalog, memory)
+
+
+def _parts(request: EstimateRequest, catalog: Catalog, memory: Memory) -> tuple[MemoryPart, ...]:
     row = catalog_row(request, catalog)
-    if memory is None:
-        return answer, ()
     kept = memory.total_bytes - memory.reclaimable_bytes
-    return answer, (
+    return (
         MemoryPart("weights", memory.weights_bytes, _weights(row, memory)),
         MemoryPart("KV cache", memory.kv_cache_bytes, _cache(row, request)),
         MemoryPart("compute", memory.compute_bytes, _compute(row, request)),

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from recommender.engine.explain_memory import explain_pick
 from recommender.engine.words import count, rate, seconds, size
 from recommender.runner.hub import cached
 from recommender.types import Figure, Pick, Recommendation
 from recommender.ui.memory_bar import charged_bytes, memory_bar
+from recommender.ui.resources import catalog
 from recommender.ui.words import badge, plain
 
 # Runtimes whose file the built-in llama.cpp can run.
@@ -157,6 +159,15 @@ def details(answer: Recommendation, pick: Pick) -> None:
     if rows:
         st.table(
             {name: [row[place] for row in rows] for place, name in enumerate(("Figure", "Value", "Range", "From"))},
+            hide_index=True,
+        )
+    if parts := explain_pick(pick, answer.device, catalog()):
+        st.table(
+            {
+                "Part of memory": [part.name for part in parts],
+                "Size": [size(part.value_bytes) for part in parts],
+                "How it is made up": [plain(part.how) for part in parts],
+            },
             hide_index=True,
         )
     st.table(

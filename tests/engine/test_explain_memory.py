@@ -8,8 +8,9 @@ import pytest
 
 from recommender.catalog.store import Catalog
 from recommender.engine.estimate_rows import EstimateRequest
-from recommender.engine.explain_memory import explain_memory, explanation_text
-from recommender.types import Device
+from recommender.engine.explain_memory import explain_memory, explain_pick, explanation_text
+from recommender.engine.recommend import recommend
+from recommender.types import Device, Need
 
 
 def _numbers(text: str) -> list[float]:
@@ -38,3 +39,11 @@ def test_a_windowed_model_names_its_window(catalog: Catalog, laptop: Device) -> 
     request = EstimateRequest(windowed, "Q4_K_M", laptop, context_tokens=8192)
     _, parts = explain_memory(request, catalog)
     assert "a window of" in next(part for part in parts if part.name == "KV cache").how
+
+
+def test_a_picks_parts_are_its_own_memory(catalog: Catalog, laptop: Device) -> None:
+    pick = recommend(laptop, Need(), catalog, top=1).picks[0]
+    parts = {part.name: part.value_bytes for part in explain_pick(pick, laptop, catalog)}
+    assert pick.estimate.memory is not None
+    assert parts["total"] == pick.estimate.memory.total_bytes
+    assert parts["KV cache"] == pick.estimate.memory.kv_cache_bytes
