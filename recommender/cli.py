@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from recommender import paths
 from recommender.cli_need import add_need_arguments, need_from
 from recommender.errors import BadInputError, RecommenderError
+from recommender.plain import plain
 from recommender.types import Device
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecommenderError as error:
         if getattr(arguments, "json", False):
             print(json.dumps({"error": str(error)}))
-        print(f"recommender: {error}", file=sys.stderr)
+        print(f"recommender: {plain(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("recommender: stopped.", file=sys.stderr)
@@ -330,7 +331,7 @@ def _paths(arguments: argparse.Namespace) -> None:
 
 
 def _print(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False) if arguments.json else text)
+    print(json.dumps(value, indent=1, allow_nan=False) if arguments.json else plain(text))
 
 
 def _open_catalog() -> Catalog:

@@ -14,6 +14,7 @@ from recommender.catalog.store import Catalog, open_catalog
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import BadInputError, RecommenderError, nearest
+from recommender.plain import plain
 from recommender.present import jsonable
 from recommender.runner import protocol
 from recommender.runner.bindings import choose_binding
@@ -91,7 +92,7 @@ def _forecast(source: Source, arguments: argparse.Namespace, device: Device, cat
     try:
         return estimate_one(request, catalog, calibration_here(device, catalog))
     except RecommenderError as error:
-        print(f"recommender: no prediction: {error}", file=sys.stderr)
+        print(f"recommender: no prediction: {plain(str(error))}", file=sys.stderr)
         return None
 
 
@@ -103,7 +104,7 @@ def _settings(arguments: argparse.Namespace, device: Device) -> Settings:
 def _report(event: protocol.Event) -> None:
     """Progress on standard error, a line per step."""
     if isinstance(event, protocol.Loading):
-        print(f"Loading {event.file} with {event.binding} …", file=sys.stderr)
+        print(f"Loading {plain(event.file)} with {event.binding} …", file=sys.stderr)
     elif isinstance(event, protocol.Downloading) and event.total_bytes:
         print(f"\r{size(event.done_bytes)} of {size(event.total_bytes)}", end="", file=sys.stderr, flush=True)
     elif isinstance(event, protocol.Repeat):
