@@ -75,10 +75,6 @@ class Candidates:
     considered: int  # variants × runtimes in the catalog before anything was left out
     left_out: dict[str, int]  # reason → how many the catalog query left out
 
-    @property
-    def runtime_names(self) -> set[str]:
-        return {runtime for runtime, _, _ in self.kinds}
-
 
 @dataclass(frozen=True)
 class Question:
