@@ -564,6 +564,7 @@ CREATE TABLE speed_spreads (
     within_device DOUBLE NOT NULL CHECK (within_device >= 0),
     between_runs DOUBLE NOT NULL CHECK (between_runs >= 0),
     class_share DOUBLE NOT NULL CHECK (class_share BETWEEN 0 AND 1), -- of the variance within a device
+    small_width DOUBLE NOT NULL CHECK (small_width >= 1), -- what ranges of small models are multiplied by
     devices INTEGER NOT NULL CHECK (devices >= 0),
     rows INTEGER NOT NULL CHECK (rows >= 0),
     PRIMARY KEY (phase, side)
@@ -642,9 +643,10 @@ CREATE TABLE quant_labels (
 );
 
 CREATE TABLE measured_backends (
-    part VARCHAR NOT NULL,
-    pattern VARCHAR NOT NULL,
+    part VARCHAR NOT NULL CHECK (part IN ('engine', 'accelerator', 'device')),
+    pattern VARCHAR NOT NULL, -- of a row's backend; parts joined by " & " must all be in its backend or version
     value VARCHAR NOT NULL,
+    why VARCHAR,
     UNIQUE (part, pattern)
 );
 

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     command = add("device", _device, "what this machine, a preset or a JSON file is")
     _device_arguments(command)
     command.add_argument(
-        "--probe", action="store_true", help="measure memory bandwidth (about two seconds) and remember it"
+        "--probe", action="store_true", help="measure memory and a small model (about ten seconds), and keep both"
     )
 
     command = add("devices", _devices, "presets")
@@ -225,12 +225,14 @@ def _device(arguments: argparse.Namespace) -> None:
     from recommender.engine.words import size
 
     device = _chosen_device(arguments)
+    probe: dict[str, Any] | None = None
+    probe_lines: list[str] = []
     if arguments.probe:
-        from recommender.device import measure_bandwidth, remember_bandwidth
+        from recommender.cli_rehearse import probe_command
 
         if arguments.device != "auto":
             raise BadInputError("--probe measures this machine; leave --device out.")
-        device = remember_bandwidth(device, measure_bandwidth())
+        device, probe, probe_lines = probe_command(device, arguments.json)
     budget = memory_budget(device)
     lines = [f"{device.name} ({device.os}, {device.arch})"]
     for name in ("cpu_model", "physical_cores", "usable_threads", "isa", "npu_name"):
@@ -243,7 +245,8 @@ def _device(arguments: argparse.Namespace) -> None:
     lines.append(f"  memory bandwidth: {'unknown' if bandwidth is None else f'{bandwidth / 1e9:.0f} GB/s'}")
     lines += [f"  GPU: {gpu.name}, {size(gpu.memory_bytes or 0)}" for gpu in device.gpus]
     lines += [f"  {reason}" for reason in budget.reasons]
-    _print(arguments, json.loads(to_json(device)), "\n".join(lines))
+    value = json.loads(to_json(device))
+    _print(arguments, {**value, "probe": probe} if probe else value, "\n".join(lines + probe_lines))
 
 
 def _devices(arguments: argparse.Namespace) -> None:

@@ -9,17 +9,18 @@ from typing import Any
 
 from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
-from recommender.catalog.store import open_catalog
+from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import this_machine
 from recommender.engine.estimate_rows import EstimateRequest
 from recommender.engine.words import rate, seconds, size
-from recommender.errors import BadInputError
+from recommender.errors import BadInputError, RecommenderError
 from recommender.present import estimate_json, jsonable
+from recommender.probe import plan_probe, read_memory
 from recommender.runner import protocol
 from recommender.runner.bindings import choose_binding
-from recommender.runner.rehearse import rehearse
+from recommender.runner.rehearse import REPEATS, rehearse
 from recommender.trial import RehearsalPlan, plan_rehearsal
-from recommender.types import Estimate, Figure, Measurement
+from recommender.types import Device, Estimate, Figure, Measurement
 
 RUNTIME = "llama.cpp"
 NO_DISK = "The load time leaves out reading the file from disk: there is nothing to read."
@@ -58,27 +59,62 @@ def rehearse_command(arguments: argparse.Namespace) -> tuple[Any, str]:
             arguments.gen_tokens,
             arguments.repeats,
         )
-        forecast = plan.forecast
-        if not arguments.json:
-            print(_announcement(plan, arguments.repeats), file=sys.stderr)
-        result = rehearse(
-            forecast.model_id,
-            forecast.quantization,
-            forecast.settings,
-            catalog=catalog,
-            device=device,
-            estimate=forecast.estimate,
-            binding=binding.id,
-            prompt_tokens=plan.prompt_tokens,
-            gen_tokens=plan.gen_tokens,
-            repeats=arguments.repeats,
-            on_event=None if arguments.json else _report,
-        )
+        result = _rehearse_and_keep(plan, device, catalog, binding.id, arguments.repeats, arguments.json)
+    estimate = plan.forecast.estimate
+    return rehearsal_json(result, estimate), rehearsal_text(result, estimate)
+
+
+def probe_command(device: Device, quiet: bool) -> tuple[Device, dict[str, Any], list[str]]:
+    """Measure memory, then rehearse a small model, and keep both: the device with its bandwidth, JSON and lines.
+
+    Where no model can be rehearsed (no llama.cpp, no room), memory alone is measured and the reason is given.
+    """
+    probed = read_memory(device)
+    found: dict[str, Any] = {
+        "bandwidth_bytes_per_s": probed.bandwidth_bytes_per_s,
+        "busy_cpus_before": probed.busy_cpus,
+        "rehearsal": None,
+        "problem": None,
+    }
+    lines = [f"  {probed.sentence}"]
+    try:
+        binding = choose_binding()
+        with open_catalog() as catalog:
+            plan = plan_probe(probed.device, catalog)
+            result = _rehearse_and_keep(plan, probed.device, catalog, binding.id, REPEATS, quiet)
+    except RecommenderError as error:
+        found["problem"] = str(error)
+        return probed.device, found, [*lines, f"  No run of llama.cpp: {error}"]
+    estimate = plan.forecast.estimate
+    lines += [f"  {line}" for line in rehearsal_text(result, estimate).splitlines()]
+    return probed.device, {**found, "rehearsal": rehearsal_json(result, estimate)}, lines
+
+
+def _rehearse_and_keep(
+    plan: RehearsalPlan, device: Device, catalog: Catalog, binding: str, repeats: int, quiet: bool
+) -> Measurement:
+    """Run what was planned, with its progress on standard error unless ``quiet``, and store the result."""
+    forecast = plan.forecast
+    if not quiet:
+        print(_announcement(plan, repeats), file=sys.stderr)
+    result = rehearse(
+        forecast.model_id,
+        forecast.quantization,
+        forecast.settings,
+        catalog=catalog,
+        device=device,
+        estimate=forecast.estimate,
+        binding=binding,
+        prompt_tokens=plan.prompt_tokens,
+        gen_tokens=plan.gen_tokens,
+        repeats=repeats,
+        on_event=None if quiet else _report,
+    )
     store = MeasurementStore()
     store.add(result)
     for note in store.notes:
         print(f"recommender: {note}", file=sys.stderr)
-    return rehearsal_json(result, forecast.estimate), rehearsal_text(result, forecast.estimate)
+    return result
 
 
 def rehearsal_json(result: Measurement, estimate: Estimate) -> dict[str, Any]:

@@ -48,11 +48,15 @@ def held_out_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
     """Left-out predictions with ranges that were computed without the row's device as well."""
     rows: list[dict[str, object]] = []
     cache: dict[tuple[str, str, str], tuple[float, float]] = {}
+    widths: dict[str, np.ndarray] = {}
     for i, level in enumerate(p.levels):
         key = (str(p.device[i]), level.family, level.hardware_class)
+        others = p.device != p.device[i]
+        if key[0] not in widths:
+            widths[key[0]] = row_widths(p, errors, others)
         if key not in cache:
-            cache[key] = interval_of(p, errors, level, p.device != p.device[i])[0]
-        low, high = cache[key]
+            cache[key] = interval_of(p, errors / widths[key[0]], level, others)[0]
+        low, high = (end * widths[key[0]][i] for end in cache[key])
         predicted = math.exp(p.target[i] + errors[i])
         rows.append(
             {
@@ -74,15 +78,33 @@ def weighted_quantile(values: np.ndarray, weight: np.ndarray, share: float) -> f
     return float(np.interp(share * cumulative[-1], cumulative - weight[order] / 2, values[order]))
 
 
+def small_width(p: Problem, errors: np.ndarray, known: np.ndarray) -> float:
+    """How much wider errors of small models spread than those of the others, among the ``known`` rows; at least 1."""
+    spreads = []
+    for rows in (known & p.small, known & ~p.small):
+        _, inverse, counts = np.unique(p.device[rows], return_inverse=True, return_counts=True)
+        spreads.append(weighted_quantile(np.abs(errors[rows]), 1 / np.sqrt(counts[inverse]), COVERAGE))
+    return max(spreads[0] / spreads[1], 1.0)
+
+
+def row_widths(p: Problem, errors: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What the range of each row is multiplied by for its model's size."""
+    cpu = np.array([x.side == "cpu" for x in p.levels])
+    width = np.where(cpu, small_width(p, errors, known & cpu), small_width(p, errors, known & ~cpu))
+    return np.where(p.small, width, 1.0)
+
+
 def interval(errors: np.ndarray, device: np.ndarray) -> tuple[float, float]:
     """Log offsets (low, high) of the range around a prediction: quantiles of measured ÷ predicted.
 
     A device weighs as the square root of its rows, as in the fit. The quantiles are those of conformal prediction
-    with devices as the units: the fewer devices, the further out.
+    with devices as the units: the fewer devices, the further out. Devices with many rows say as much as many, so their
+    number is the effective one, (Σw)² ÷ Σw² (L. Kish, *Survey Sampling*, 1965).
     """
     _, inverse, counts = np.unique(device, return_inverse=True, return_counts=True)
     weight = 1 / np.sqrt(counts[inverse])
-    tail = max((1 - COVERAGE * (1 + 1 / len(counts))) / 2, 0.01)
+    effective = np.sqrt(counts).sum() ** 2 / counts.sum()
+    tail = max((1 - COVERAGE * (1 + 1 / effective)) / 2, 0.01)
     low, high = (weighted_quantile(-errors, weight, share) for share in (tail, 1 - tail))
     return min(low, -NARROWEST), max(high, NARROWEST)
 
@@ -91,6 +113,8 @@ def interval_of(
     p: Problem, errors: np.ndarray, row: Levels, seen: np.ndarray | None = None
 ) -> tuple[tuple[float, float], str]:
     """The range of the narrowest group around ``row`` that has enough left-out rows (of those ``seen``), its name.
+
+    ``errors`` are divided by what their model's size widens them by.
 
     A family seen on too few devices borrows its accelerator's range, widened by how far engines lie apart.
     """
@@ -125,12 +149,13 @@ def output_rows(
     """A row per family and hardware class, also where this phase was never measured: its factors are then 1."""
     forms = ("server", "desktop", "laptop", "small")
     cpu_classes = [f"{isa}-{form}" for isa in INSTRUCTION_SETS for form in forms]
+    alike = errors / row_widths(p, errors, np.ones(len(errors), bool))
     rows: list[dict[str, object]] = []
     for family, accelerator in families:
         for hardware_class in [*(cpu_classes if accelerator == "cpu" else GPU_CLASSES), "any"]:
             level = Levels(family, accelerator, hardware_class, "q4")
             inside = np.array([x.family == family and hardware_class in (x.hardware_class, "any") for x in p.levels])
-            (low, high), basis = interval_of(p, errors, level)
+            (low, high), basis = interval_of(p, alike, level)
             values = model.values(vector, level, without_quant=True)
             absolute = np.abs(np.expm1(errors[inside]))
             rows.append(
@@ -185,6 +210,7 @@ def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
                 "within_device": f"{1.4826 * np.median(within):.4g}",
                 "between_runs": f"{repeat_spread(p, chosen):.4g}",
                 "class_share": f"{class_share(errors[chosen], device, classes[chosen]):.2f}",
+                "small_width": f"{small_width(p, errors, chosen):.4g}",
                 "devices": len(medians),
                 "rows": int(chosen.sum()),
             }
@@ -262,7 +288,7 @@ def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
 
 def summary(p: Problem, errors: np.ndarray) -> None:
     groups: dict[str, np.ndarray] = {"all": np.ones(len(errors), bool)}
-    groups["≤ 2B"] = p.params <= 2e9
+    groups["≤ 2B"] = p.small
     for side in ("cpu", "gpu"):
         groups[side] = np.array([x.side == side for x in p.levels])
     for family in sorted({x.family for x in p.levels}):

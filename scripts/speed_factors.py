@@ -11,7 +11,7 @@ import numpy as np
 from recommender.estimate.measured import Measured
 from recommender.estimate.measured_work import PhaseRows, phase_rows
 from recommender.estimate.roofline import Coefficients
-from recommender.estimate.speed_tables import COEFFICIENT_NAMES, SpeedTables
+from recommender.estimate.speed_tables import COEFFICIENT_NAMES, SMALL_PARAMS, SpeedTables
 
 SCALE = 0.15  # log error from which a row loses its pull (Cauchy)
 
@@ -60,14 +60,18 @@ class Levels:
 def decode_prior(x: Levels) -> list[tuple[str, str, float, float]]:
     cpu = x.side == "cpu"
     return [
-        ("fixed_s", x.accelerator, 1e-4, 1.0),
-        ("layer_s", x.accelerator, 4e-5, 1.0),
+        # Sampling, the request's way through a server, and the start of a graph are the engine's own.
+        ("fixed_s", x.accelerator, 3e-4, 1.5),
+        ("fixed_s", f"engine {x.family}", 1.0, 1.5),
+        ("layer_s", x.accelerator, 2e-5 if cpu else 4e-5, 1.0),
         ("layer_s", f"engine {x.family}", 1.0, 0.5),
         ("layer_s", f"form {x.accelerator} {x.form}", 1.0, 0.3),
         ("element_s", x.side, 3e-8 if cpu else 1e-9, 1.0),
         ("weight_efficiency", x.accelerator, 0.65, 0.5),
         ("weight_efficiency", f"engine {x.family}", 1.0, 0.3),
         ("weight_efficiency", f"form {x.accelerator} {x.form}", 1.0, 0.2),
+        # Instruction sets date cores, and later cores keep more reads under way.
+        ("weight_efficiency", f"isa {x.isa}", 1.0, 0.2 if cpu else 1e-3),
         ("weight_efficiency", f"quant {x.side} {x.quant_class}", 1.0, 0.15),
         ("bandwidth_balance", x.accelerator, 0.0, 0.15),
         ("compute_balance", x.side, 0.0, 1e-3),
@@ -216,7 +220,6 @@ class Problem:
     row_id: np.ndarray
     device: np.ndarray
     weight: np.ndarray
-    params: np.ndarray
     configuration: np.ndarray  # rows with the same value measured the same thing
 
     @property
@@ -227,6 +230,10 @@ class Problem:
     def target(self) -> np.ndarray:
         """Log tokens/s as measured."""
         return np.log(self.rows.measured)
+
+    @property
+    def small(self) -> np.ndarray:
+        return np.asarray(self.rows.params_total <= SMALL_PARAMS)
 
     def predict(self, c: Coefficients) -> np.ndarray:
         """Log tokens/s."""
@@ -239,7 +246,7 @@ def problem(data: Measured, phase: str, tables: SpeedTables) -> Problem:
         Levels(str(family), side.accelerator, side.hardware_class, str(quant_class))
         for family, side, quant_class in zip(rows.family, rows.sides, rows.quant_class, strict=True)
     )
-    columns = (data.row_id, data.device, data.weight, data.variants.params_total, data.configuration)
+    columns = (data.row_id, data.device, data.weight, data.configuration)
     return Problem(rows, levels, *(column[rows.kept] for column in columns))
 
 

@@ -25,7 +25,7 @@ _FLAGS = frozenset(("unified_memory", "unified"))
 _LARGEST = 1e18  # bytes, FLOP/s: nothing real comes near
 
 #: Printed for the reader and for scripts; worked out again when a file is read.
-_DERIVED = frozenset(("budget", "device_key"))
+_DERIVED = frozenset(("budget", "device_key", "probe"))
 
 
 def to_dict(device: Device) -> dict[str, Any]:

@@ -114,6 +114,13 @@ def predict(rows: PhaseRows, tables: SpeedTables) -> RangeColumns:
     value = rows.tokens_per_s(coefficients)
     stand_in = np.array([given != used for given, used in zip(pairs, of_known, strict=True)])[key_of_row]
     extra = np.where(stand_in, 1.2816 * tables.stand_in_spread(), 0.0)
+    on_cpu = np.array([side.accelerator == "cpu" for side in rows.sides], dtype=np.bool_)
+    width = np.where(
+        on_cpu,
+        tables.width(rows.phase, "cpu", rows.params_total),
+        tables.width(rows.phase, "gpu", rows.params_total),
+    )
+    low, high = low * width, high * width
     return RangeColumns(value, value * np.exp(-np.hypot(low, extra)), value * np.exp(np.hypot(high, extra)))
 
 

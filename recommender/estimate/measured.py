@@ -146,9 +146,7 @@ class _Reader:
 
     def _backend(self, row: Row, device: Row) -> tuple[str, str]:
         label = row["backend"].casefold()
-        engine = next(
-            (p["value"] for p in self.backends if p["part"] == "engine" and p["pattern"] in label), "llama.cpp"
-        )
+        engine = next((p["value"] for p in self.backends if p["part"] == "engine" and _names(p, row)), "llama.cpp")
         accelerator = next(
             (p["value"] for p in self.backends if p["part"] == "accelerator" and p["pattern"] in label), ""
         )
@@ -346,6 +344,14 @@ def _configuration(item: _Usable) -> str:
 def _text(row: Row) -> str:
     """What describes how a row was measured."""
     return f"{row.get('backend', '')} | {row.get('source', '')} | {row.get('notes', '')}".casefold()
+
+
+def _names(engine: Row, row: Row) -> bool:
+    """Whether a pattern of ``measured_backends.csv`` names the row's engine: by its backend, or with its version."""
+    backend = row["backend"].casefold()
+    if " & " not in engine["pattern"]:
+        return engine["pattern"] in backend
+    return _all_in(engine["pattern"], f"{backend} | {(row.get('version') or '').casefold()}")
 
 
 def _all_in(pattern: str, text: str) -> bool:

@@ -31,6 +31,7 @@ class PhaseRows:
     sides: tuple[Side, ...]
     family: Texts
     quant_class: Texts
+    params_total: Floats
     measured: Floats  # tokens/s
 
     def __len__(self) -> int:
@@ -73,5 +74,6 @@ def phase_rows(data: Measured, phase: str, tables: SpeedTables) -> PhaseRows:
         sides=sides,
         family=data.family[kept],
         quant_class=np.array(classes, dtype=object)[class_of_row][kept],
+        params_total=data.variants.params_total[kept],
         measured=measured[kept],
     )

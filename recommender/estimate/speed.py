@@ -151,6 +151,7 @@ def _speed(
     threads = cpu.flops * np.where(settings.threads > 0, np.minimum(settings.threads / usual, 1.0), 1.0)
     runtimes, runtime_of_row = variants.runtimes
     quant_classes, quant_of_row = classes_of(tables, variants.quantization)
+    phase = "decode" if prompt_tokens is None else "prefill"
     sequences = np.maximum(settings.parallel, 1.0)
     batched = (sequences > 1) & (prompt_tokens is None)
     seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -159,9 +160,8 @@ def _speed(
             continue
         backends = [tables.backend(name, side.accelerator) for name in runtimes]
         keys = [(b.family if b else ANY_FAMILY, side.hardware_class) for b in backends]
-        coefficients, low, high = tables.gather(
-            keys, runtime_of_row, quant_classes, quant_of_row, "decode" if prompt_tokens is None else "prefill"
-        )
+        coefficients, low, high = tables.gather(keys, runtime_of_row, quant_classes, quant_of_row, phase)
+        width = tables.width(phase, side.accelerator, variants.params_total)
         flops = threads if side.accelerator == "cpu" else np.full(n, side.flops)
         hardware = Hardware(np.full(n, side.bandwidth_bytes_per_s), flops, np.full(n, side.balance))
         if prompt_tokens is None:
@@ -176,8 +176,8 @@ def _speed(
         used = share > 0
         seconds += np.where(used, share * took, 0.0)
         # With layers on both sides the wider range of the two holds.
-        log_low = np.minimum(log_low, np.where(used, -np.hypot(low, extra), 0.0))
-        log_high = np.maximum(log_high, np.where(used, np.hypot(high, extra), 0.0))
+        log_low = np.minimum(log_low, np.where(used, -np.hypot(low * width, extra), 0.0))
+        log_high = np.maximum(log_high, np.where(used, np.hypot(high * width, extra), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
     rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)

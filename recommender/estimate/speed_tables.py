@@ -26,6 +26,8 @@ Ints = NDArray[np.intp]
 
 COEFFICIENT_NAMES = tuple(field.name for field in fields(Coefficients))
 PHASES = ("decode", "prefill")
+# Up to this size overheads, which differ most between engines, are much of a model's time: it spreads more around the fit.
+SMALL_PARAMS = 2e9
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class SpeedTables:
         return parse_fallbacks(_rows(self.folder / "speed_fallbacks.csv"))
 
     @cached_property
+    def small_widths(self) -> dict[tuple[str, str], float]:
+        rows = _rows(self.folder / "speed_spreads.csv")
+        return {(row["phase"], row["side"]): float(row["small_width"]) for row in rows}
+
+    @cached_property
     def size_laws(self) -> dict[str, tuple[float, float]]:
         return parse_size_laws(_rows(self.folder / "size_laws.csv"))
 
@@ -120,6 +127,11 @@ class SpeedTables:
     def backend(self, runtime: str, accelerator: str) -> Backend | None:
         """The family for a runtime on an accelerator; None when the runtime does not run there."""
         return self.backends.get((runtime, accelerator))
+
+    def width(self, phase: str, accelerator: str, params_total: Floats) -> Floats:
+        """What log ranges are multiplied by for models of this size (n,): 1, or more for small ones."""
+        small = self.small_widths[(phase, "cpu" if accelerator == "cpu" else "gpu")]
+        return np.where(params_total <= SMALL_PARAMS, small, 1.0)
 
     def stand_in_spread(self) -> float:
         """How far engines lie from llama.cpp on the same hardware (log standard deviation)."""

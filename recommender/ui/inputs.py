@@ -6,21 +6,14 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from recommender.device import (
-    from_json,
-    measure_bandwidth,
-    preset,
-    ram_options,
-    remember_bandwidth,
-    with_overrides,
-)
+from recommender.device import from_json, preset, ram_options, with_overrides
 from recommender.engine.scoring import priorities
 from recommender.engine.words import count, size
 from recommender.errors import RecommenderError
 from recommender.types import Device, Need
 from recommender.ui import limits
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog, forget_device, preset_names, this_device
+from recommender.ui.resources import catalog, preset_names, this_device
 from recommender.ui.words import plain
 
 _LABEL = 84  # pixels: both questions start on the same line down the page
@@ -127,10 +120,9 @@ def _adjustments() -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _measure_bandwidth() -> None:
-    """For a button's callback: two seconds on all cores, remembered for this hardware."""
-    remember_bandwidth(this_device(), measure_bandwidth())
-    forget_device()
+def _ask_for_probe() -> None:
+    """For a button's callback: the page starts it, where it can say what goes wrong."""
+    st.session_state["probe_wanted"] = True
 
 
 def _line(device: Device, here: bool) -> None:
@@ -145,14 +137,16 @@ def _line(device: Device, here: bool) -> None:
             f":small[:material/memory: **{plain(device.name)}** · {plain(device_line(device))} {marks}]",
             width="content",
         )
-        if here and device.bandwidth_bytes_per_s is None:
+        if here:
+            known = device.sources.get("bandwidth_bytes_per_s") == "measured"
             st.button(
-                "Measure bandwidth",
+                "Probe again" if known else "Probe this computer: about 10 s",
                 type="tertiary",
                 icon=":material/speed:",
                 key="probe",
-                on_click=_measure_bandwidth,
-                help="Reads memory on all cores for two seconds. It narrows the range of every speed.",
+                on_click=_ask_for_probe,
+                help="Reads memory on all cores for two seconds, then rehearses a small model: real llama.cpp on a "
+                "file without weights. It corrects every speed for this computer. Downloads nothing.",
             )
 
 

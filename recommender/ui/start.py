@@ -5,12 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
-from recommender.errors import RecommenderError
+from recommender.errors import RecommenderError, RunError
+from recommender.probe import plan_probe, read_memory
+from recommender.runner.bindings import choose_binding
 from recommender.runner.hub import cached
 from recommender.runner.rehearse import prepare, submit
 from recommender.trial import RehearsalPlan, Source, found_on_hub, run_request
 from recommender.types import Device, Pick, Settings
-from recommender.ui.resources import calibration_of, catalog, runs, this_device
+from recommender.ui.resources import calibration_of, catalog, forget_device, runs, this_device
 
 PROMPT = "Explain in three sentences why the sky is blue."
 CONTEXT_TOKENS = 4096
@@ -50,6 +52,23 @@ def start_rehearsal(plan: RehearsalPlan, device: Device) -> None:
     )
     st.query_params["run"] = submit(runs(), request).id
     st.rerun()
+
+
+def start_probe() -> None:
+    """Measure this computer's memory, then queue the rehearsal of a small model; draws the page anew.
+
+    Raises:
+        RunError: something runs already, which would spoil the figures; or no model can be rehearsed here.
+        RuntimeMissingError: no llama.cpp is installed; memory was measured all the same.
+    """
+    if any(not job.ended for job in runs().jobs()):
+        raise RunError("A run is going on, and both would be measured wrong. Probe when it is done.")
+    with st.spinner("Reading memory on all cores …"):
+        probed = read_memory(this_device())
+    forget_device()
+    st.session_state["probe_said"] = probed.sentence
+    choose_binding()
+    start_rehearsal(plan_probe(probed.device, catalog()), probed.device)
 
 
 def start_pick(pick: Pick) -> None:

@@ -13,7 +13,7 @@ from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
 from recommender.ui.resources import calibration_of, catalog
-from recommender.ui.start import start_pick
+from recommender.ui.start import start_pick, start_probe
 from recommender.ui.words import plain
 
 _ALL, _CHART, _MISSED, _METHOD = "All that fit", "Quality against speed", "Just missed", "How it was decided"
@@ -30,10 +30,13 @@ def _run() -> None:
     try:
         if wanted is not None:
             start_pick(wanted)
+        elif st.session_state.pop("probe_wanted", False):
+            start_probe()
     except RecommenderError as error:
-        st.error(
-            plain(str(error)), icon=":material/error:", title=f"{plain(wanted.name) if wanted else 'It'} did not start"
-        )
+        what = plain(wanted.name) if wanted else "The probe"
+        st.error(plain(str(error)), icon=":material/error:", title=f"{what} did not start")
+    if said := st.session_state.get("probe_said"):
+        st.caption(f":material/speed: {plain(said)}")
     if job_id := st.query_params.get("run"):
         run_view.show(job_id)
 
