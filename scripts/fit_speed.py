@@ -196,7 +196,6 @@ def quant_rows(p: Problem, model: Model, vector: np.ndarray) -> list[dict[str, o
 def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
     """Robust standard deviations of held-out log error: of device medians, and of rows around their device's median."""
     rows: list[dict[str, object]] = []
-    classes = np.array([x.quant_class for x in p.levels])
     for side in ("cpu", "gpu"):
         chosen = np.array([x.side == side for x in p.levels])
         device = p.device[chosen]
@@ -209,7 +208,7 @@ def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
                 "between_devices": f"{1.4826 * np.median(np.abs(list(medians.values()))):.4g}",
                 "within_device": f"{1.4826 * np.median(within):.4g}",
                 "between_runs": f"{repeat_spread(p, chosen):.4g}",
-                "class_share": f"{class_share(errors[chosen], device, classes[chosen]):.2f}",
+                "class_share": f"{class_share(errors[chosen], device, p.kernel[chosen]):.2f}",
                 "small_width": f"{small_width(p, errors, chosen):.4g}",
                 "devices": len(medians),
                 "rows": int(chosen.sum()),
@@ -219,7 +218,7 @@ def spread_rows(p: Problem, errors: np.ndarray) -> list[dict[str, object]]:
 
 
 def class_share(errors: np.ndarray, device: np.ndarray, classes: np.ndarray) -> float:
-    """The share of the variance within a device that quantizations of one class have in common.
+    """The share of the variance within a device that models read by one kernel have in common.
 
     From half the mean squared difference of two rows of one device, of one class and of two (the semivariances of
     geostatistics), each device counting once; a difference counts as 1 (a factor e) at most.

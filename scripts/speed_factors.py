@@ -220,6 +220,7 @@ class Problem:
     row_id: np.ndarray
     device: np.ndarray
     weight: np.ndarray
+    kernel: np.ndarray  # which of an engine's kernels reads the weights
     configuration: np.ndarray  # rows with the same value measured the same thing
 
     @property
@@ -246,7 +247,8 @@ def problem(data: Measured, phase: str, tables: SpeedTables) -> Problem:
         Levels(str(family), side.accelerator, side.hardware_class, str(quant_class))
         for family, side, quant_class in zip(rows.family, rows.sides, rows.quant_class, strict=True)
     )
-    columns = (data.row_id, data.device, data.weight, data.configuration)
+    kernels = np.array([tables.kernel(name) for name in data.variants.quantization], dtype=object)
+    columns = (data.row_id, data.device, data.weight, kernels, data.configuration)
     return Problem(rows, levels, *(column[rows.kept] for column in columns))
 
 

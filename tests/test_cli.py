@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from recommender import paths
+from recommender.catalog.measurements import MeasurementStore
 from recommender.cli import main
+from recommender.runner.bindings import available_bindings
 
 ROOT = Path(__file__).parent.parent
 PRESET = ("--device", "cpu-intel-core-i7-13700h")
@@ -239,6 +241,35 @@ def test_this_machine_can_be_described_and_taken_elsewhere(ask: Any, tmp_path: P
     path = tmp_path / "here.json"
     path.write_text(json.dumps(device))
     assert ask("device", "--device", str(path))["ram_bytes"] == device["ram_bytes"]
+
+
+def test_the_probe_measures_memory_and_the_real_runtime_and_keeps_both(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not available_bindings():
+        pytest.skip("no llama.cpp is installed")
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    device = ask("device", "--probe")
+    probe = device["probe"]
+    assert device["bandwidth_bytes_per_s"] == probe["bandwidth_bytes_per_s"] > 0
+    assert probe["problem"] is None
+    assert probe["rehearsal"]["decode_tokens_per_s"]["median"] > 0
+    [kept] = MeasurementStore().all()
+    assert kept.model_id == probe["rehearsal"]["model_id"]
+    path = tmp_path / "here.json"
+    path.write_text(json.dumps(device))
+    assert ask("device", "--device", str(path))["bandwidth_bytes_per_s"] == device["bandwidth_bytes_per_s"]
+
+
+def test_without_llama_cpp_the_probe_measures_memory_alone_and_says_why(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("recommender.runner.bindings._MODULES", {})
+    probe = ask("device", "--probe")["probe"]
+    assert probe["bandwidth_bytes_per_s"] > 0
+    assert probe["rehearsal"] is None
+    assert "No llama.cpp is installed" in probe["problem"]
 
 
 def test_presets_are_found_by_words(ask: Any) -> None:

@@ -1,7 +1,7 @@
 """Measurements on this hardware move the estimates for everything else on it.
 
 The log ratio of a measured to an estimated speed is taken as the sum of what the machine does to every model on one
-backend, what it does to one class of quantizations (kernels differ by class and instruction set), what is peculiar to
+backend, what it does to one kernel (each type of weights has its own, per instruction set), what is peculiar to
 one model and quantization, and the run's own noise. The terms are Gaussian with the spreads that the fit found on
 devices left out of it (``catalog/speed_spreads.csv``), so the best guess for each is their posterior: it starts at a
 factor of 1 and gives way as runs come in. Decode and prefill are kept apart.
@@ -35,7 +35,7 @@ class Spread:
     between_devices: float
     within_device: float
     between_runs: float  # of one setup on one machine
-    class_share: float  # of the variance within a machine: what quantizations of one class have in common
+    class_share: float  # of the variance within a machine: what models read by one kernel have in common
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Calibration:
     device_key: str
     count: int  # runs that counted: noisy ones and those without a prediction do not
     machine: Mapping[tuple[str, str], Term]  # (phase, backend) → factor for a model that says nothing else
-    classes: Mapping[tuple[str, str, str], Term]  # (phase, backend, class of quantizations) → whole factor
+    classes: Mapping[tuple[str, str, str], Term]  # (phase, backend, kernel) → whole factor
     models: Mapping[tuple[str, str, str, str], Term]  # (phase, backend, model_id, quantization) → whole factor
     spreads: Mapping[tuple[str, str], Spread]  # (phase, backend) → the fit's spreads
 
@@ -243,10 +243,9 @@ def _newest_builds(runs: Sequence[Measurement]) -> dict[str, list[str]]:
 
 
 def _classes(quantizations: Texts) -> Texts:
-    """The class of each quantization (n,), "" where it is unknown."""
+    """Which kernel reads each quantization (n,), "" where it is unknown."""
     names, inverse = np.unique(np.asarray(quantizations, dtype=str), return_inverse=True)
-    labels = [speed_tables().label(str(name)) for name in names]
-    return np.array([label.quant_class if label else "" for label in labels], dtype=object)[inverse]
+    return np.array([speed_tables().kernel(str(name)) for name in names], dtype=object)[inverse]
 
 
 def _engine(runtime: str) -> str:

@@ -26,7 +26,7 @@ Ints = NDArray[np.intp]
 
 COEFFICIENT_NAMES = tuple(field.name for field in fields(Coefficients))
 PHASES = ("decode", "prefill")
-# Up to this size overheads, which differ most between engines, are much of a model's time: it spreads more around the fit.
+# Overheads, which differ most between engines, are much of the time of models up to this size: they spread more.
 SMALL_PARAMS = 2e9
 
 
@@ -140,6 +140,14 @@ class SpeedTables:
     def label(self, quantization: str) -> Label | None:
         """Bits and class of a quantization's name as runtimes and benchmark tables write it."""
         return self.labels.get(normal_label(quantization))
+
+    def kernel(self, quantization: str) -> str:
+        """Which of an engine's kernels reads most of the weights: file types that differ in their mix share one
+        (Q4_K_S and Q4_K_M are both Q4_K); "" where the quantization is unknown."""
+        label = self.label(quantization)
+        if label is None:
+            return ""
+        return re.sub(r"^(q\d_k)_[a-z]+$", r"\1", (label.quantization or normal_label(quantization)).casefold())
 
     def fit(self, family: str, hardware_class: str, phase: str) -> Fit:
         """The coefficients of a family on a class; a class that was never measured uses the family's ``any`` row."""

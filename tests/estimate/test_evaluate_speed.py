@@ -87,6 +87,25 @@ def test_a_row_that_cannot_be_compared_is_counted_with_its_reason(changes, reaso
     assert skipped(**changes) == {reason: 1}
 
 
+@pytest.mark.parametrize(
+    ("backend", "version", "family"),
+    [
+        ("llama.cpp CPU", "b2794", "llama.cpp-2024-cpu"),
+        ("llama.cpp CPU", "b9000", "llama.cpp-cpu"),
+        ("T-MAC CPU", "b2794", "t-mac-cpu"),
+        ("LiteRT-LM CPU", "LiteRT-LM 0.16 / mlx-swift", "litert-lm-cpu"),
+    ],
+)
+def test_a_release_may_count_as_another_engine_but_only_where_a_pattern_asks_for_it(backend, version, family):
+    data = read_measured(
+        [row(device="cpu-amd-ryzen-9-5950x", backend=backend, version=version, decode_tok_s="5")],
+        DEVICES,
+        MODELS,
+        speed_tables(),
+    )[0]
+    assert list(data.family) == [family]
+
+
 def test_a_size_that_was_rounded_gives_way_to_the_name():
     rounded = read_measured([row(model="Nobody-0.5B", params_b="1")], DEVICES, MODELS, speed_tables())[0]
     assert rounded.variants.params_total[0] == pytest.approx(0.5e9)

@@ -145,6 +145,16 @@ def test_unknown_arithmetic_gives_a_wider_prefill_range():
     assert unknown.high[0] / unknown.low[0] > 1.2 * known.high[0] / known.low[0]
 
 
+@given(params=st.floats(0.1e9, 30e9))
+def test_small_models_have_the_wider_range(params):
+    device = cpu_device()
+    row = decode(device, variants(params=params))
+    large = decode(device, variants(params=8e9))
+    width, usual = (np.log(x.high[0] / x.low[0]) for x in (row, large))
+    factor = speed_tables().small_widths[("decode", "cpu")]
+    assert width / usual == pytest.approx(factor if params <= 2e9 else 1.0)
+
+
 def test_a_runtime_without_measurements_borrows_llama_cpp_with_a_wider_range():
     device = gpu_device()
     own, stand_in = decode(device, gpu_layers=33), decode(device, variants(runtime="onnx-genai"), 33)
@@ -290,6 +300,14 @@ def test_labels_from_the_world_name_a_file_type(label, quantization):
     found = speed_tables().label(label)
     assert found is not None
     assert found.quantization == quantization
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [("Q4_K_M", "q4_k"), ("Q4_K_S", "q4_k"), ("Q4_0", "q4_0"), ("IQ4_XS", "iq4_xs"), ("Q6_K", "q6_k"), ("nothing", "")],
+)
+def test_file_types_that_differ_only_in_their_mix_share_a_kernel(name, kernel):
+    assert speed_tables().kernel(name) == kernel
 
 
 def test_more_bits_belong_to_larger_files_in_the_label_table():

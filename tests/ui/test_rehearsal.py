@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from recommender import paths
+from recommender.probe import PROMPT_TOKENS, MemoryProbe
 from recommender.runner.protocol import RunRequest
+from recommender.types import Device
 from recommender.ui import start
 from tests.ui.conftest import Open
 
@@ -61,4 +65,38 @@ def test_what_cannot_be_rehearsed_is_said_on_the_page(
     app.button(key="rehearse").click().run()
     assert not app.exception
     assert "Make room there" in app.error[0].value
+    assert queued == []
+
+
+def test_one_press_probes_memory_and_then_the_real_runtime(
+    open_page: Open, queued: list[RunRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[float] = []
+
+    def read(device: Device) -> MemoryProbe:
+        probed.append(time.monotonic())
+        return MemoryProbe(replace(device, bandwidth_bytes_per_s=20e9), 20e9, 1.5, 2)
+
+    monkeypatch.setattr(start, "read_memory", read)
+    app = open_page()
+    button = app.button(key="probe")
+    assert button.label in ("Probe this computer: about 10 s", "Probe again")
+    button.click().run()
+    assert not app.exception
+    assert len(probed) == 1
+    [request] = queued
+    assert request.rehearsal
+    assert (request.prompt_tokens, request.repeats) == (PROMPT_TOKENS, 3)
+    assert "0123456789ab" in app.query_params["run"]
+    assert any("20 GB/s" in caption.value and "1.5 of 2 CPUs" in caption.value for caption in app.caption)
+
+
+def test_a_probe_waits_for_what_runs_already(
+    open_page: Open, queued: list[RunRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "runs", lambda: SimpleNamespace(jobs=lambda: [SimpleNamespace(ended=False)]))
+    app = open_page()
+    app.button(key="probe").click().run()
+    assert not app.exception
+    assert "A run is going on" in app.error[0].value
     assert queued == []
