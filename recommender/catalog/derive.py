@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -22,7 +22,7 @@ from recommender.catalog.published import (
 )
 from recommender.catalog.rows import CsvTable
 from recommender.errors import BadInputError
-from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
+from recommender.estimate.architecture import Architecture, ShapeRefused, architecture_from_row, merge_rows
 from recommender.estimate.quality import fit_abilities
 from recommender.estimate.quant_loss import loss_points
 from recommender.estimate.tensors import kv_shape, layout, live_width, rough_layout
@@ -46,16 +46,17 @@ def derive(connection: DuckDBPyConnection, loaded: Mapping[str, CsvTable]) -> li
     # The fit of abilities takes longest and spends its time outside Python: it runs beside the layouts.
     with ThreadPoolExecutor(max_workers=1) as beside:
         fitting = beside.submit(fit_abilities, loaded["benchmarks"].records(), models)
-        architectures, notes = _shapes(connection, merged)
-        notes += _variants(connection, merged, architectures, loaded)
+        architectures, refused, notes = _shapes(connection, merged)
+        notes += _variants(connection, merged, architectures, refused, loaded)
         _quant_losses(connection)
         _insert(connection, "abilities", [vars(ability) for ability in fitting.result()])
     return notes + _candidates(connection)
 
 
-def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, Architecture], list[str]]:
-    """One row per model; the architectures of those whose numbers are complete."""
+def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, Architecture], set[str], list[str]]:
+    """One row per model; the architectures of those whose numbers are complete, and the models llama.cpp refuses."""
     architectures: dict[str, Architecture] = {}
+    refused: set[str] = set()
     rows: list[Row] = []
     for model in models:
         row: Row = {"model_id": model["model_id"], "architecture": model["architecture"] or None, "complete": False}
@@ -65,6 +66,8 @@ def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, 
             cache = kv_shape(arch)
         except BadInputError as error:
             row["reason"] = str(error)
+            if isinstance(error, ShapeRefused):
+                refused.add(row["model_id"])
             continue
         # Fine-tunes of one network differ in name and trained context only, which no byte count depends on.
         architectures[arch.model_id] = replace(arch, model_id="", context_train=0)
@@ -73,16 +76,18 @@ def _shapes(connection: DuckDBPyConnection, models: Records) -> tuple[dict[str, 
     _insert(connection, "shapes", rows)
     rough = [row["model_id"] for row in rows if not row["complete"]]
     notes = [f"{len(rough)} of {len(rows)} models have rough layouts only: {', '.join(rough)}"] if rough else []
-    return architectures, notes
+    return architectures, refused, notes
 
 
 def _variants(
     connection: DuckDBPyConnection,
     models: Records,
     architectures: Mapping[str, Architecture],
+    refused: Collection[str],
     loaded: Mapping[str, CsvTable],
 ) -> list[str]:
-    """One row per model, format and quantization: GGUF in every standard file type, other formats where offered."""
+    """One row per model, format and quantization: GGUF in every standard file type, unless llama.cpp refuses the
+    model's shape, and other formats where offered."""
     files = loaded["gguf_files"].records()
     published, listed_types = published_files(models, files), published_quantizations(files)
     usual = usual_quantizations(listed_types)
@@ -100,7 +105,8 @@ def _variants(
     for model in models:
         model_id, arch = model["model_id"], architectures.get(model["model_id"])
         has = listed_types.get(model_id, set())
-        for quantization in (*standard, *(name for name in special if name in has)):
+        file_types = () if model_id in refused else (*standard, *(name for name in special if name in has))
+        for quantization in file_types:
             sizes = _gguf_sizes(model, arch, quantization)
             if sizes is None or quantization not in bits:
                 left_out.add(quantization)

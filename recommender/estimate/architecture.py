@@ -18,7 +18,20 @@ from typing import Any
 from recommender.errors import BadInputError
 from recommender.paths import catalog_dir
 
-__all__ = ["Architecture", "Features", "architecture_from_row", "complete", "features", "merge_rows", "per_layer"]
+__all__ = [
+    "Architecture",
+    "Features",
+    "ShapeRefused",
+    "architecture_from_row",
+    "complete",
+    "features",
+    "merge_rows",
+    "per_layer",
+]
+
+
+class ShapeRefused(BadInputError):
+    """All numbers are there, and llama.cpp does not load a model of this shape."""
 
 
 @dataclass(frozen=True)
@@ -294,9 +307,9 @@ def _check(arch: Architecture) -> None:
     """Refuse what cannot be laid out; each reason names the missing number."""
     kind = arch.features
     if "heads_fill_width" in kind.extras and arch.n_head[0] * arch.head_dim[0] != arch.n_embd:
-        raise BadInputError(
+        raise ShapeRefused(
             f"{arch.model_id}: {arch.n_head[0]} heads of {arch.head_dim[0]} do not make {arch.n_embd}; "
-            f"a layout of {arch.id} in this shape is not known to llama.cpp."
+            f"llama.cpp does not load {arch.id} in this shape."
         )
     needed = {
         "n_ff_expert": arch.n_expert and not arch.n_ff_expert,

@@ -173,6 +173,16 @@ def test_an_incomplete_architecture_gives_rough_layouts_and_says_why(csv_dir: Pa
     assert layouts == [("rough",)]
 
 
+def test_a_model_whose_shape_llama_cpp_refuses_has_no_gguf(csv_dir: Path, tmp_path: Path, edit: Edit) -> None:
+    edit("models", 0, "head_dim", "8")
+    edit("models", 0, "architecture", "qwen2")
+    database = tmp_path / "catalog.duckdb"
+    build(csv_dir, database)
+    [(model_id, reason)] = rows(database, "SELECT model_id, reason FROM shapes WHERE NOT complete")
+    assert "llama.cpp does not load" in reason
+    assert not rows(database, f"SELECT * FROM variants WHERE model_id = '{model_id}' AND format = 'gguf'")
+
+
 def test_a_managed_variant_has_no_bytes_and_no_quantization(built: tuple[Path, Path]) -> None:
     columns = "quantization, file_bytes, layout, availability"
     found = rows(built[1], f"SELECT DISTINCT {columns} FROM variants WHERE format = 'managed'")
