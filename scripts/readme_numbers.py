@@ -32,7 +32,8 @@ def lines(found: Evaluation, date: str) -> Iterator[str]:
     yield "| What | Judged against | Rows | Median error | 90th percentile | Within 30% | In the 80% range |"
     yield "|---|---|---:|---:|---:|---:|---:|"
     if found.files:
-        yield _row("File bytes, standard mixes", "published files", found.files)
+        within = f"File bytes, standard mixes (95% of them within {_percent(found.files.p95_abs_error)})"
+        yield _row(within, "published files", found.files)
     for part, table in found.memory.items():
         yield _row(f"Memory: {part.replace('_', ' ')}", "llama.cpp's load log", table)
     for name, table in (("Decode", found.speed.decode), ("Prefill", found.speed.prefill)):
