@@ -8,6 +8,8 @@ from recommender.estimate.tensors import layout
 from recommender.paths import catalog_dir
 from tests.estimate.shapes import catalog_architecture, catalog_rows
 
+EXACT = 0.0005  # of the file: its own metadata
+
 
 def test_an_owner_that_is_not_listed_is_taken_to_use_an_importance_matrix() -> None:
     assert made_with_imatrix("somebody/Some-Model-GGUF")
@@ -34,6 +36,8 @@ def test_sizes_of_published_files_agree_with_what_is_said_of_their_owner() -> No
             abs(layout(arch, row["quantization"], imatrix).file_bytes / float(row["bytes"]) - 1)
             for imatrix in (made_with_imatrix(row["gguf_repo"]), not made_with_imatrix(row["gguf_repo"]))
         )
+        if min(right, wrong) > EXACT:
+            continue  # neither explains it: something else in its mix is the repository's own
         judged += 1
         assert right <= wrong, row["file"]
-    assert judged > 10
+    assert judged > 40
