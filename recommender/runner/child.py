@@ -106,10 +106,16 @@ def _death(code: int, log: str) -> str:
             "The runtime was built for a CPU with other instructions than this one has. "
             f"Install a build for this CPU, or use the other binding.{detail}"
         )
-    if name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGFPE"):
+    crashed = f"The runtime crashed ({name}) in its own process; nothing else was harmed."
+    if name in ("SIGABRT", "SIGFPE"):
         return (
-            f"The runtime crashed ({name}) in its own process; nothing else was harmed. The file is probably damaged "
-            f"or made for another version: fetch it again, or choose another.{detail}"
+            f"{crashed} The file is probably damaged or made for another version: fetch it again, or choose "
+            f"another.{detail}"
+        )
+    if name in ("SIGSEGV", "SIGBUS"):  # unlike an abort, also what wrongly compiled kernels end in
+        return (
+            f"{crashed} The file may be damaged: fetch it again. When other files crash too, this build of the runtime "
+            f"is faulty on this CPU: use the other binding.{detail}"
         )
     how = f"by {name}" if name else f"with exit code {code}"
     return f"The run's process ended unexpectedly, {how}. Run it again.{detail}"

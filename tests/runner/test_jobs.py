@@ -185,6 +185,19 @@ def test_a_worker_killed_from_outside_is_explained(ask: Ask, manager: RunManager
     assert "memory ran out" in job.error
 
 
+@pytest.mark.parametrize(
+    ("deadly", "words"),
+    [("SIGSEGV", "build of the runtime is faulty"), ("SIGILL", "other instructions"), ("SIGABRT", "probably damaged")],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_each_way_a_runtime_dies_has_its_own_advice(ask: Ask, manager: RunManager, deadly: str, words: str) -> None:
+    job = manager.submit(endless(ask))
+    until(lambda: job.last(protocol.Repeat))
+    os.kill(job.pid or 0, getattr(signal, deadly))
+    assert finished(job).state == "failed"
+    assert words in job.error
+
+
 def test_the_next_run_works_after_one_was_killed(ask: Ask, manager: RunManager) -> None:
     first = manager.submit(endless(ask))
     second = manager.submit(ask())
