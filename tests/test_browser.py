@@ -47,6 +47,10 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_S = 45
+METRICS_ARE_DRAWN = """() => {
+    const values = [...document.querySelectorAll('.st-key-answer [data-testid="stMetricValue"]')];
+    return values.length >= 4 && values.every(value => value.innerText.trim());
+}"""
 MODEL, NAME, QUANTIZATION = "Qwen/Qwen3-0.6B", "Qwen3-0.6B", "Q8_0"
 
 
@@ -132,6 +136,7 @@ def _settled(page: Any) -> None:
 def _answer(page: Any) -> str:
     _settled(page)
     page.locator(".st-key-answer code").first.wait_for()  # coloured by code that is loaded after the rest
+    page.wait_for_function(METRICS_ARE_DRAWN)  # one by one on a busy machine
     return str(page.locator(".st-key-answer").inner_text())
 
 
