@@ -81,11 +81,18 @@ def read_log(wait_for: Callable[[str], bool] = lambda log: True, timeout_s: floa
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        os.lseek(2, 0, os.SEEK_SET)
-        parts = []
-        while part := os.read(2, 1 << 20):
-            parts.append(part)
-        log = b"".join(parts).decode("utf-8", errors="replace")
-        if wait_for(log) or time.monotonic() > deadline:
-            return log
+        written = os.fstat(2).st_size
+        log = _read_from_start(written)
+        is_whole = len(log) >= written
+        text = log.decode("utf-8", errors="replace")
+        if (is_whole and wait_for(text)) or time.monotonic() > deadline:
+            return text
         time.sleep(0.01)
+
+
+def _read_from_start(size_bytes: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(2, size_bytes, 0)
+    # Windows: a line that another thread writes in between moves the place that is read from.
+    os.lseek(2, 0, os.SEEK_SET)
+    return os.read(2, size_bytes)
