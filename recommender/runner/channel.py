@@ -5,14 +5,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from recommender.runner.protocol import Event, encode
+from recommender.runner.protocol import Command, Event, StopAnswer, decode_command, encode
 
 PARENT_GONE = 86  # exit code
 _PR_SET_PDEATHSIG = 1
@@ -20,8 +21,12 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Channel:
+    """``commands`` holds those not yet carried out; a ``StopAnswer`` sets ``stop_answer`` instead, at once."""
+
     request: Mapping[str, Any]
     _out: TextIO
+    commands: queue.SimpleQueue[Command] = field(default_factory=queue.SimpleQueue)
+    stop_answer: threading.Event = field(default_factory=threading.Event)
 
     def send(self, event: Event) -> None:
         """Write one event. A parent that no longer reads means that nobody waits for this run: it ends."""
@@ -45,8 +50,9 @@ def open_channel() -> Channel:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.readline() or b"{}")
-    threading.Thread(target=_watch_stdin, name="parent watch", daemon=True).start()
-    return Channel(request, out)
+    channel = Channel(request, out)
+    threading.Thread(target=_watch_stdin, args=(channel,), name="parent watch", daemon=True).start()
+    return channel
 
 
 def _die_with_parent() -> None:
@@ -68,8 +74,15 @@ def _crash_quickly() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _watch_stdin() -> None:
-    """Everywhere: the parent holds the other end of stdin, and its end closes with it."""
-    while os.read(0, 4096):
-        pass
+def _watch_stdin(channel: Channel) -> None:
+    """Take commands. Everywhere: the parent holds the other end of stdin, and its end closes with it."""
+    while line := sys.stdin.buffer.readline():
+        try:
+            command = decode_command(line.decode("utf-8", errors="replace"))
+        except ValueError:
+            continue
+        if isinstance(command, StopAnswer):
+            channel.stop_answer.set()
+        else:
+            channel.commands.put(command)
     os._exit(PARENT_GONE)

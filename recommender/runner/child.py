@@ -62,6 +62,13 @@ class Child:
             except (ValueError, json.JSONDecodeError):
                 continue
 
+    def tell(self, command: protocol.Command) -> None:
+        """Give it a command; nothing happens when it is gone."""
+        assert self._process.stdin is not None
+        with self._lock, contextlib.suppress(BrokenPipeError, ValueError):  # ValueError: closed already
+            self._process.stdin.write(protocol.encode(command).encode() + b"\n")
+            self._process.stdin.flush()
+
     def kill(self) -> None:
         """End the process now. Its memory is free when this returns."""
         with self._lock:

@@ -7,6 +7,7 @@ A file lies at ``models/<owner>/<repository>/<file>`` once it is complete and it
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -195,6 +196,16 @@ def present_bytes(repo: str, file: RemoteFile) -> int:
         return file.size_bytes
     part = part_path(repo, file)
     return min(part.stat().st_size, file.size_bytes) if part.is_file() else 0
+
+
+def interrupted_bytes(repo: str, file: str) -> float:
+    """How much of a file, or of all parts of a split one, interrupted downloads and finished parts have left here."""
+    found = 0.0
+    for name in part_names(file):
+        path = local_path(repo, name)
+        here = [path] if path.is_file() else list(path.parent.glob(f"{glob.escape(path.name)}.*.part"))
+        found += sum(one.stat().st_size for one in here)
+    return found
 
 
 def cached(repo: str, file: str) -> Path | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from recommender.errors import Cancelled, RecommenderError, RunError
-from recommender.runner import child, hub, protocol
-from recommender.runner.protocol import Event, RunRequest, State
+from recommender.runner import protocol
+from recommender.runner.protocol import Event, Question, RunRequest, State
+from recommender.runner.runners import Runner, make_runner
 from recommender.types import Measurement, Memory
 
 T = TypeVar("T")
@@ -26,8 +26,23 @@ _STATE_OF: dict[type, State] = {
     protocol.WarmUp: "measuring",
     protocol.Repeat: "measuring",
     protocol.FirstToken: "answering",
+    protocol.Ready: "chatting",
 }
-_RESULTS = (protocol.Loaded, protocol.Result, protocol.Answered, protocol.FileReady)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and how far its answer is. ``answered`` has the figures when it is complete."""
+
+    question: Question
+    text: str = ""
+    thinking: str = ""
+    answered: protocol.Answered | None = None
+    problem: str = ""  # why there is no answer
+
+    @property
+    def ended(self) -> bool:
+        return self.answered is not None or bool(self.problem)
 
 
 class Job:
@@ -49,11 +64,13 @@ class Job:
         self._state: State = "queued"
         self._position = 0
         self._events: list[Event] = []
-        self._text: list[str] = []
+        question = request.question()
+        self._turns: list[Turn] = [Turn(question)] if question else []
         self._error: RecommenderError | None = None
-        self._measurement: Measurement | None = None
-        self._child: child.Child | None = None
+        self._measurements: list[Measurement] = []
+        self._runner: Runner | None = None
         self._cancelled = False
+        self._closed = False
 
     @property
     def state(self) -> State:
@@ -77,9 +94,15 @@ class Job:
 
     @property
     def text(self) -> str:
-        """The answer so far."""
+        """The answer to the request's own question so far."""
         with self._lock:
-            return "".join(self._text)
+            return self._turns[0].text if self._turns and self.request.question() else ""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The chat so far; the first is the request's own question, if it has one."""
+        with self._lock:
+            return tuple(self._turns)
 
     @property
     def error(self) -> str:
@@ -92,7 +115,15 @@ class Job:
 
     @property
     def measurement(self) -> Measurement | None:
-        return self._measurement
+        """The one with the standard token counts."""
+        with self._lock:
+            return self._measurements[0] if self._measurements else None
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """All of the run: the standard token counts, then the task's."""
+        with self._lock:
+            return tuple(self._measurements)
 
     @property
     def memory(self) -> Memory | None:
@@ -108,22 +139,50 @@ class Job:
     @property
     def pid(self) -> int | None:
         """The run's process while there is one."""
-        running = self._child
-        return running.pid if running is not None and not self.ended else None
+        runner = self._runner
+        return runner.pid if runner is not None and not self.ended else None
 
     def cancel(self) -> None:
         """Stop it now, waiting or running. When this returns, its process is gone and its memory is free."""
+        self._stop(cancelled=True)
+
+    def close(self) -> None:
+        """End the chat: its process is gone when this returns, and the run counts as done."""
+        self._stop(cancelled=self._state != "chatting")
+
+    def ask(self, question: Question) -> None:
+        """Ask the model that was kept loaded; the answer comes into ``turns``.
+
+        Raises:
+            RunError: it is not loaded any more, or the last answer is not complete yet.
+        """
+        with self._lock:
+            if self.ended or self._state != "chatting" or self._runner is None:
+                raise RunError("The model is not loaded any more: run it again to go on with the chat.")
+            if self._turns and not self._turns[-1].ended:
+                raise RunError("The last answer is still being written. Stop it, or wait for its end.")
+            self._turns.append(Turn(question))
+            runner = self._runner
+        runner.tell(protocol.Ask(question))
+
+    def stop_answer(self) -> None:
+        """End the answer that is being written; the model stays loaded."""
+        runner = self._runner
+        if runner is not None:
+            runner.tell(protocol.StopAnswer())
+
+    def _stop(self, cancelled: bool) -> None:
         with self._lock:
             if self.ended:
                 return
-            self._cancelled = True
-            running = self._child
-            waiting = self._state == "queued" and running is None
+            self._cancelled, self._closed = cancelled, not cancelled
+            runner = self._runner
+            waiting = self._state == "queued" and runner is None
             if waiting:
                 self._state = "cancelled"
                 self._ended.set()
-        if running is not None:
-            running.kill()
+        if runner is not None:
+            runner.stop()
         elif waiting and self._leave_queue is not None:
             self._leave_queue()
 
@@ -141,10 +200,14 @@ class Job:
     def _keep(self, event: Event) -> None:
         with self._lock:
             if isinstance(event, protocol.Text):
-                self._text.append(event.piece)
+                self._write(event)
                 return
+            if isinstance(event, protocol.Answered) and self._turns:
+                self._turns[-1] = replace(self._turns[-1], answered=event)
+            if isinstance(event, protocol.Unanswered) and self._turns:
+                self._turns[-1] = replace(self._turns[-1], problem=event.message)
             if isinstance(event, protocol.Result):
-                self._measurement = event.measurement
+                self._measurements.append(event.measurement)
             if isinstance(event, protocol.Error):
                 self._error = protocol.error_from(event)
             if isinstance(event, protocol.Downloading | protocol.Queued) and self._events:
@@ -152,7 +215,15 @@ class Job:
                 if type(newest) is type(event) and getattr(newest, "file", "") == getattr(event, "file", ""):
                     self._events.pop()
             self._events.append(event)
-            self._state = _STATE_OF.get(type(event), self._state)
+            if self._state != "chatting":
+                self._state = _STATE_OF.get(type(event), self._state)
+
+    def _write(self, event: protocol.Text) -> None:
+        if not self._turns:
+            return
+        turn = self._turns[-1]
+        name = "thinking" if event.thinking else "text"
+        self._turns[-1] = replace(turn, **{name: getattr(turn, name) + event.piece})
 
     def _queue(self, position: int) -> None:
         if position != self._position:
@@ -164,19 +235,22 @@ class Job:
             if self._state == "queued":
                 self._state = "loading"
 
-    def _take(self, running: child.Child) -> bool:
-        """Make ``running`` the process that Stop kills; False when Stop came first."""
+    def _take(self, runner: Runner) -> None:
+        """Make ``runner`` what Stop stops; raises ``Cancelled`` when Stop came first."""
         with self._lock:
-            if not self._cancelled:
-                self._child = running
-                return True
-        running.kill()
-        return False
+            if self._cancelled:
+                raise Cancelled("Stopped.")
+            self._runner = runner
+
+    def _hurry(self) -> None:
+        runner = self._runner
+        if runner is not None and self._state == "chatting":
+            runner.tell(protocol.Hurry())
 
     def _end(self, error: RecommenderError | None = None) -> None:
         with self._lock:
-            self._child = None
-            if error is not None and self._error is None:
+            self._runner = None
+            if error is not None and self._error is None and not self._closed:
                 self._error = error
             self._state = "cancelled" if self._cancelled else "failed" if self._error else "done"
             self._ended.set()
@@ -230,6 +304,9 @@ class RunManager:
             self._number()
             self._start_thread()
             self._changed.notify_all()
+            chatting = self._current
+        if chatting is not None:
+            chatting._hurry()
         return job
 
     def get(self, job_id: str) -> Job | None:
@@ -305,58 +382,21 @@ class RunManager:
             self._run(job)
 
     def _run(self, job: Job) -> None:
+        def on_event(event: Event) -> None:
+            job._add(event)
+            # At once, so that what was measured is kept however the rest of the run goes.
+            if isinstance(event, protocol.Result) and self._on_measurement is not None:
+                self._on_measurement(event.measurement)
+            if isinstance(event, protocol.Ready) and self._waiting:
+                job._hurry()
+
         try:
-            if job._cancelled:
-                raise Cancelled("Stopped.")
-            request = job.request
-            module = "recommender.runner.ollama_runner" if request.runtime == "ollama" else "recommender.runner.worker"
-            if request.runtime != "ollama" and not request.model_path:
-                request = self._download(job, request)
-            try:
-                if not self._play(job, module, request):
-                    raise RunError("The run ended without a result. Run it again.")
-            finally:  # what was measured is kept, however the rest of the run went
-                if job.measurement is not None and self._on_measurement is not None:
-                    self._on_measurement(job.measurement)
+            runner = make_runner(job.request.runtime)
+            job._take(runner)
+            runner.run(job.request, on_event)
         except RecommenderError as error:
             job._end(error)
         except OSError as error:
             job._end(RunError(f"The run's process could not be started: {error}. Close other programs and try again."))
         else:
             job._end()
-
-    def _download(self, job: Job, request: RunRequest) -> RunRequest:
-        there = hub.cached(request.repo, request.file)
-        if there is not None:
-            known = hub.known_sha256(there)
-            return dataclasses.replace(request, model_path=str(there), file_sha256=known or request.file_sha256)
-        wanted = hub.DownloadRequest(request.repo, request.file, request.revision)
-        if not self._play(job, "recommender.runner.download_worker", wanted):
-            raise RunError("The download ended without a file. Try it again.")
-        ready = job.last(protocol.FileReady)
-        assert ready is not None
-        if not Path(ready.path).is_file():
-            raise RunError(f"{ready.path} was removed before it could be loaded. Try it again.")
-        return dataclasses.replace(request, model_path=ready.path, file_sha256=ready.sha256)
-
-    def _play(self, job: Job, module: str, request: object) -> bool:
-        """Run one child to its end, handing its events to the job. True when it sent what it was started for."""
-        running = child.start(module, request)
-        complete = ended = False
-        try:
-            if job._take(running):
-                for event in running.events():
-                    job._add(event)
-                    complete = complete or isinstance(event, _RESULTS)
-            ended = True
-        finally:
-            if not ended:  # a listener failed
-                running.kill()
-            died = running.finish()
-        if job._cancelled:
-            raise Cancelled("Stopped.")
-        if job.exception is not None:
-            raise job.exception
-        if died:
-            raise RunError(died)
-        return complete

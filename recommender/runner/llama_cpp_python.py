@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
@@ -17,8 +17,9 @@ import llama_cpp
 from llama_cpp import llama_chat_format
 
 from recommender.errors import RunError
-from recommender.runner.protocol import Message, RunRequest
-from recommender.runner.session import ALL_LAYERS, Answer, Timing
+from recommender.runner.protocol import Message, Question
+from recommender.runner.session import ALL_LAYERS, Answer, OnText, Timing
+from recommender.runner.thinking import OPEN
 from recommender.types import Settings
 
 
@@ -35,6 +36,7 @@ class LlamaCppPythonSession:
         self._use_template = False
         self._batch_tokens = 0
         self._room_tokens = 0
+        self._kept: list[int] = []  # tokens that the cache holds
 
     def load(self, path: str, settings: Settings, use_template: bool) -> None:
         self._use_template = use_template
@@ -86,22 +88,26 @@ class LlamaCppPythonSession:
             ttft_s=ttft_s,
         )
 
-    def answer(self, request: RunRequest, on_text: Callable[[str], None]) -> Answer:
+    def answer(self, question: Question, on_text: OnText) -> Answer:
         started = time.perf_counter()
-        tokens, template = self._prompt_tokens(request.chat())
+        tokens, template, thinks = self._prompt_tokens(question.messages)
         room = self._room_tokens - len(tokens)
         if not tokens or room < 1:
             raise RunError(
                 f"The prompt has {len(tokens)} tokens and the context holds {self._room_tokens}: "
                 "shorten it or raise the context."
             )
-        sampler = self._sampler(request)
+        sampler = self._sampler(question)
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._clear()
-        self._decode(tokens)
+        reused = self._reuse(tokens) if question.reuse_prefix else 0
+        if not reused:
+            self._clear()
+        goes_on = on_text(OPEN, False) if thinks else True  # the template opened it in the prompt
+        self._decode(tokens[reused:])
+        self._kept = list(tokens)
         llama_cpp.llama_perf_context_reset(self._context)
         count, ttft_s, finish = 0, 0.0, "length"
-        limit = min(request.answer_tokens, room)
+        limit = min(question.answer_tokens, room)
         while True:
             token = llama_cpp.llama_sampler_sample(sampler, self._context, -1)
             if not count:
@@ -111,12 +117,16 @@ class LlamaCppPythonSession:
                 finish = "stop"
                 break
             if piece := decoder.decode(self._piece(token)):
-                on_text(piece)
+                goes_on = on_text(piece, False)
             if count >= limit:
                 break
+            if not goes_on:
+                finish = "stopped"
+                break
             self._decode([token])
+            self._kept.append(token)
         if rest := decoder.decode(b"", final=True):
-            on_text(rest)
+            on_text(rest, False)
         generated = llama_cpp.llama_perf_context(self._context)
         llama_cpp.llama_sampler_free(sampler)
         gen_s = generated.t_eval_ms / 1e3
@@ -129,7 +139,19 @@ class LlamaCppPythonSession:
             template=template,
         )
 
+    def _reuse(self, tokens: Sequence[int]) -> int:
+        """Cut the cache back to the beginning that ``tokens`` share with it; returns how many tokens that is."""
+        shared = 0
+        for kept, wanted in zip(self._kept, tokens[:-1], strict=False):  # the last one gives the logits
+            if kept != wanted:
+                break
+            shared += 1
+        memory = llama_cpp.llama_get_memory(self._context)
+        # Recurrent layers have no past to go back to: they refuse.
+        return shared if shared and llama_cpp.llama_memory_seq_rm(memory, -1, shared, -1) else 0
+
     def _clear(self) -> None:
+        self._kept = []
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
         llama_cpp.llama_perf_context_reset(self._context)
 
@@ -142,8 +164,8 @@ class LlamaCppPythonSession:
                 raise RunError(f"llama.cpp stopped with code {code} while computing. Try a shorter context.")
         llama_cpp.llama_synchronize(self._context)
 
-    def _prompt_tokens(self, chat: Sequence[Message]) -> tuple[list[int], str]:
-        """The tokens to answer, and "file" or "plain" for the template that made them."""
+    def _prompt_tokens(self, chat: Sequence[Message]) -> tuple[list[int], str, bool]:
+        """The tokens to answer, "file" or "plain" for the template that made them, and whether it began to think."""
         template = llama_cpp.llama_model_chat_template(self._model, None) if self._use_template else None
         bos = self._text(llama_cpp.llama_vocab_bos(self._vocabulary))
         if template:
@@ -156,8 +178,9 @@ class LlamaCppPythonSession:
             except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
                 template = None  # a broken template is as good as none
             else:
-                return self._tokenize(text, add_special=not (bos and text.startswith(bos))), "file"
-        return self._tokenize("\n\n".join(turn.content for turn in chat), add_special=True), "plain"
+                tokens = self._tokenize(text, add_special=not (bos and text.startswith(bos)))
+                return tokens, "file", text.rstrip().endswith(OPEN)
+        return self._tokenize("\n\n".join(turn.content for turn in chat), add_special=True), "plain", False
 
     def _tokenize(self, text: str, add_special: bool) -> list[int]:
         data = text.encode()
@@ -182,16 +205,16 @@ class LlamaCppPythonSession:
         text = llama_cpp.llama_vocab_get_text(self._vocabulary, token)
         return text.decode("utf-8", errors="replace") if text else ""
 
-    def _sampler(self, request: RunRequest) -> Any:
-        if request.temperature <= 0:
+    def _sampler(self, question: Question) -> Any:
+        if question.temperature <= 0:
             return llama_cpp.llama_sampler_init_greedy()
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         for part in (
             llama_cpp.llama_sampler_init_top_k(40),
             llama_cpp.llama_sampler_init_top_p(0.95, 1),
             llama_cpp.llama_sampler_init_min_p(0.05, 1),
-            llama_cpp.llama_sampler_init_temp(request.temperature),
-            llama_cpp.llama_sampler_init_dist(request.seed),
+            llama_cpp.llama_sampler_init_temp(question.temperature),
+            llama_cpp.llama_sampler_init_dist(question.seed),
         ):
             llama_cpp.llama_sampler_chain_add(chain, part)
         return chain

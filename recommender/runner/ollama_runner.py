@@ -8,72 +8,32 @@ stops when the connection closes. Speeds are the server's own nanosecond counter
 from __future__ import annotations
 
 import importlib.metadata
-import os
-import statistics
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from recommender.errors import RecommenderError, RunError, RuntimeMissingError
-from recommender.runner import protocol
-from recommender.runner.channel import Channel, open_channel
-from recommender.runner.noise import NoiseProbe
-from recommender.runner.protocol import RunRequest
-from recommender.types import Measurement
+from recommender.errors import RunError
+from recommender.runner import conversation, protocol
+from recommender.runner.channel import Channel
+from recommender.runner.client_process import Silence, filler, run_client
+from recommender.runner.gguf_header import model_files, read_header
+from recommender.runner.measuring import measurement
+from recommender.runner.noise import Noise, NoiseProbe
+from recommender.runner.ollama_server import (
+    InstalledModel,
+    OllamaServer,
+    connected,
+    copy_file,
+    find_server,
+    installed_models,
+    loaded_bytes,
+)
+from recommender.runner.protocol import Question, RunRequest, TokenCounts
+from recommender.runner.session import Answer, OnText
 
-_CONNECT_S = 3.0
-_LONGEST_SILENCE_S = 600.0  # a large model may take minutes to load before the first byte comes
-_WORDS = ("river", "stone", "paper", "seven", "green", "house", "music", "table", "north", "water")
-
-
-@dataclass(frozen=True)
-class OllamaServer:
-    """A server that answers. ``host`` is its address."""
-
-    host: str
-    version: str
-
-
-@dataclass(frozen=True)
-class InstalledModel:
-    name: str  # as ``ollama list`` has it, such as "qwen3:0.6b"
-    size_bytes: int
-    sha256: str
-    quantization: str
-
-
-def find_server(host: str | None = None) -> OllamaServer:
-    """The server at ``host``, else at ``OLLAMA_HOST``, else on this machine's default port.
-
-    Raises ``RuntimeMissingError`` when none answers there.
-    """
-    with _client(host) as client:
-        address = str(client._client.base_url).rstrip("/")
-        with _explained(address):
-            # The client has no call for this; its own HTTP session knows address and proxies.
-            answer = client._client.get("/api/version", timeout=_CONNECT_S).json()
-        version = answer.get("version") if isinstance(answer, dict) else None
-        if not isinstance(version, str):
-            raise RunError(f"What answers at {address} is not Ollama. Set OLLAMA_HOST to where it listens.")
-        return OllamaServer(address, version)
-
-
-def installed_models(server: OllamaServer) -> tuple[InstalledModel, ...]:
-    """What ``ollama list`` shows."""
-    with _client(server.host) as client, _explained(server.host):
-        return tuple(
-            InstalledModel(
-                name=model.model or "",
-                size_bytes=int(model.size or 0),
-                sha256=(model.digest or "").removeprefix("sha256:"),
-                quantization=(model.details.quantization_level if model.details else "") or "",
-            )
-            for model in client.list().models
-        )
+_PROGRESS_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,156 +48,167 @@ class _Counters:
 
 
 class _Run:
-    def __init__(self, request: RunRequest, channel: Channel) -> None:
-        self._request, self._channel = request, channel
-        self._server = find_server()
-        found = {model.name: model for model in installed_models(self._server)}
-        name = request.file
-        if name not in found and f"{name}:latest" in found:
-            name = f"{name}:latest"
-        if name not in found:
-            raise RunError(f"Ollama has no model {name}. Fetch it with `ollama pull {name}`, then try again.")
-        self._model = found[name]
+    def __init__(self, request: RunRequest, channel: Channel, silence: Silence) -> None:
+        self._request, self._channel, self._silence = request, channel, silence
+        self._server: OllamaServer = find_server()
+        self._client: Any = None
+        self._name = request.file
 
     def play(self) -> None:
         request = self._request
-        size = float(self._model.size_bytes)
-        self._channel.send(protocol.Loading(self._model.name, size, f"ollama {self._server.version}"))
-        with _client(self._server.host) as client, _explained(self._server.host):
-            was_loaded = self._in_memory(client) is not None
-            try:
-                if request.answer_first:
-                    self._answer(client)
-                if request.repeats:
-                    self._channel.send(protocol.Result(self._measure(client)))
-                if not request.answer_first:
-                    self._answer(client)
-            finally:
-                if not was_loaded:
-                    client.generate(self._model.name, keep_alive=0)
+        with connected(self._server.host) as self._client:
+            if request.model_path:
+                self._create(Path(request.model_path))
+            model = self._installed() or self._pulled()
+            self._name = model.name
+            self._channel.send(protocol.Loading(model.name, float(model.size_bytes), f"ollama {self._server.version}"))
+            question = request.question()
+            if question and request.answer_first:
+                conversation.answer(self._channel, question, self._answer)
+            for counts in request.counts():
+                self._measure(model, counts)
+            if question and not request.answer_first:
+                conversation.answer(self._channel, question, self._answer)
+            if request.keep_loaded:
+                conversation.converse(self._channel, request.idle_s, self._answer)
 
-    def _measure(self, client: Any) -> Measurement:
+    def _installed(self) -> InstalledModel | None:
+        found = {model.name: model for model in installed_models(self._server)}
+        return found.get(self._name) or found.get(f"{self._name}:latest")
+
+    def _pulled(self) -> InstalledModel:
+        """Fetch the model into the server, with its progress layer by layer."""
+        progress = _Progress(self._channel)
+        with self._silence:
+            for step in self._client.pull(self._name, stream=True):
+                self._silence.heard()
+                if step.digest and step.total:
+                    progress.tell(f"layer {step.digest.removeprefix('sha256:')[:12]}", step.completed or 0, step.total)
+                elif (step.status or "").startswith("verifying"):
+                    self._channel.send(protocol.Verifying(self._name))
+        model = self._installed()
+        if model is None:
+            raise RunError(f"Ollama ended the pull of {self._name} without the model. Try it again.")
+        return model
+
+    def _create(self, path: Path) -> None:
+        """Copy a GGUF file into the server."""
+        header = read_header(path)
+        if len(model_files(header)) > 1:
+            raise RunError(f"{path.name} is in several files, which Ollama does not take. Run it with llama.cpp.")
+        progress = _Progress(self._channel)
+
+        digest = copy_file(
+            self._client, path, self._request.file_sha256, lambda done, total: progress.tell(path.name, done, total)
+        )
+        with self._silence:
+            for _ in self._client.create(self._name, files={path.name: digest}, stream=True):
+                self._silence.heard()
+
+    def _measure(self, model: InstalledModel, counts: TokenCounts) -> None:
         request = self._request
         self._channel.send(protocol.WarmUp())
         # The interface takes texts, not tokens: see how many tokens a word is, then ask for the right number.
-        words = request.prompt_tokens
-        warm_up = self._time(client, words, "warm-up")
-        words = max(1, round(words * request.prompt_tokens / max(warm_up.prompt_tokens, 1)))
+        words = counts.prompt_tokens
+        warm_up = self._time(words, counts.gen_tokens, "warm-up")
+        words = max(1, round(words * counts.prompt_tokens / max(warm_up.prompt_tokens, 1)))
         probe = NoiseProbe()
-        runs = []
+        repeats = []
         for number in range(1, request.repeats + 1):
-            run = self._time(client, words, f"repeat {number} {uuid.uuid4().hex[:8]}")
-            runs.append(run)
-            self._channel.send(
-                protocol.Repeat(
-                    number=number,
-                    of=request.repeats,
-                    prompt_tokens=run.prompt_tokens,
-                    gen_tokens=run.gen_tokens,
-                    prefill_tokens_per_s=run.prompt_tokens / run.prompt_s,
-                    decode_tokens_per_s=run.gen_tokens / run.gen_s,
-                    ttft_s=run.ttft_s,
-                )
+            run = self._time(words, counts.gen_tokens, f"repeat {number} {uuid.uuid4().hex[:8]}")
+            repeat = protocol.Repeat(
+                number=number,
+                of=request.repeats,
+                prompt_tokens=run.prompt_tokens,
+                gen_tokens=run.gen_tokens,
+                prefill_tokens_per_s=run.prompt_tokens / run.prompt_s,
+                decode_tokens_per_s=run.gen_tokens / run.gen_s,
+                ttft_s=run.ttft_s,
             )
-        prefill = [run.prompt_tokens / run.prompt_s for run in runs]
-        decode = [run.gen_tokens / run.gen_s for run in runs]
-        noise = probe.finish(decode, work_is_ours=False)
-        model = self._model
-        return Measurement(
-            id=uuid.uuid4().hex,
-            measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            device_name=request.device_name,
-            device_key=request.device_key,
-            model_id=request.model_id,
+            repeats.append(repeat)
+            self._channel.send(repeat)
+        noise: Noise = probe.finish([repeat.decode_tokens_per_s for repeat in repeats], work_is_ours=False)
+        result = measurement(
+            request,
+            counts,
+            repeats,
+            noise,
             quantization=request.quantization or model.quantization,
             file_name=model.name,
             file_sha256=model.sha256,
             file_bytes=float(model.size_bytes),
-            runtime="ollama",
             binding=f"ollama {importlib.metadata.version('ollama')}",
             build=f"Ollama {self._server.version}",
-            settings=request.settings,
-            prompt_tokens=round(statistics.median(run.prompt_tokens for run in runs)),
-            gen_tokens=round(statistics.median(run.gen_tokens for run in runs)),
-            repeats=len(runs),
-            prefill_tokens_per_s=statistics.median(prefill),
-            prefill_low=min(prefill),
-            prefill_high=max(prefill),
-            decode_tokens_per_s=statistics.median(decode),
-            decode_low=min(decode),
-            decode_high=max(decode),
-            ttft_s=statistics.median(run.ttft_s for run in runs),
             load_s=warm_up.load_s,
             memory=None,  # the server tells the sum only, not the parts
-            peak_resident_bytes=self._in_memory(client),
-            load_average_before=noise.load_average_before,
-            load_average_after=noise.load_average_after,
-            cpu_steal_fraction=noise.steal_fraction,
-            noisy=noise.noisy,
-            noise_reason=noise.reason,
-            predicted_decode_tokens_per_s=request.predicted_decode_tokens_per_s,
-            predicted_prefill_tokens_per_s=request.predicted_prefill_tokens_per_s,
-            predicted_ttft_s=request.predicted_ttft_s,
-            predicted_memory_bytes=request.predicted_memory_bytes,
+            peak_resident_bytes=loaded_bytes(self._client, model.name),
         )
+        self._channel.send(protocol.Result(result))
 
-    def _time(self, client: Any, words: int, nonce: str) -> _Counters:
-        text = " ".join([nonce, *(_WORDS[number % len(_WORDS)] for number in range(words))])
-        options = {**self._options(), "num_predict": self._request.gen_tokens, "temperature": 0.0}
-        stream = client.generate(self._model.name, prompt=text, raw=True, stream=True, options=options)
-        run = self._read(stream, lambda chunk: chunk.response)
+    def _time(self, words: int, gen_tokens: int, nonce: str) -> _Counters:
+        options = {**self._options(), "num_predict": gen_tokens, "temperature": 0.0}
+        stream = self._client.generate(self._name, prompt=filler(words, nonce), raw=True, stream=True, options=options)
+        run = self._read(stream, lambda chunk: ((chunk.response, False),))
         if run.prompt_s <= 0 or run.gen_s <= 0:
             raise RunError(
                 f"Ollama {self._server.version} left out its counters, so its speed is not known. Update Ollama."
             )
         return run
 
-    def _answer(self, client: Any) -> None:
-        request = self._request
-        if not request.chat():
-            return
+    def _answer(self, question: Question, on_text: OnText) -> Answer:
         options = {
             **self._options(),
-            "num_predict": request.answer_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
+            "num_predict": question.answer_tokens,
+            "temperature": question.temperature,
+            "seed": question.seed,
         }
-        messages = [{"role": turn.role, "content": turn.content} for turn in request.chat()]
-        stream = client.chat(self._model.name, messages=messages, stream=True, options=options)
-        run = self._read(stream, lambda chunk: (chunk.message.thinking or "") + (chunk.message.content or ""), True)
-        self._channel.send(
-            protocol.Answered(
-                prompt_tokens=run.prompt_tokens,
-                answer_tokens=run.gen_tokens,
-                ttft_s=run.ttft_s,
-                decode_tokens_per_s=run.gen_tokens / run.gen_s if run.gen_s else 0.0,
-                finish=run.finish,
-                template="file",
-            )
+        messages = [{"role": turn.role, "content": turn.content} for turn in question.messages]
+        stream = self._client.chat(
+            self._name,
+            messages=messages,
+            stream=True,
+            options=options,
+            keep_alive=self._request.idle_s if self._request.keep_loaded else None,
+        )
+        run = self._read(
+            stream, lambda chunk: ((chunk.message.thinking, True), (chunk.message.content, False)), on_text
+        )
+        return Answer(
+            prompt_tokens=run.prompt_tokens,
+            answer_tokens=run.gen_tokens,
+            ttft_s=run.ttft_s,
+            decode_tokens_per_s=run.gen_tokens / run.gen_s if run.gen_s else 0.0,
+            finish=run.finish,
+            template="file",
         )
 
-    def _read(self, stream: Any, text_of: Any, show: bool = False) -> _Counters:
+    def _read(self, stream: Any, texts_of: Any, on_text: OnText | None = None) -> _Counters:
         started = time.perf_counter()
-        first_s = 0.0
-        for chunk in stream:
-            piece = text_of(chunk)
-            if piece and not first_s:
-                first_s = time.perf_counter() - started
-                if show:
-                    self._channel.send(protocol.FirstToken(first_s))
-            if piece and show:
-                self._channel.send(protocol.Text(piece))
-            if chunk.done:
-                load_s = (chunk.load_duration or 0) / 1e9
-                return _Counters(
-                    prompt_tokens=chunk.prompt_eval_count or 0,
-                    prompt_s=(chunk.prompt_eval_duration or 0) / 1e9,
-                    gen_tokens=chunk.eval_count or 0,
-                    gen_s=(chunk.eval_duration or 0) / 1e9,
-                    load_s=load_s,
-                    ttft_s=max(0.0, first_s - load_s),
-                    finish=chunk.done_reason or "stop",
-                )
+        first_s = last_s = 0.0
+        pieces = 0
+        with self._silence:
+            for chunk in stream:
+                self._silence.heard()
+                for piece, thinking in texts_of(chunk):
+                    if not piece:
+                        continue
+                    pieces += 1
+                    last_s = time.perf_counter() - started
+                    first_s = first_s or last_s
+                    if on_text is not None and not on_text(piece, thinking):
+                        stream.close()  # the server stops when the connection closes
+                        return _Counters(0, 0.0, pieces, last_s - first_s, 0.0, first_s, "stopped")
+                if chunk.done:
+                    load_s = (chunk.load_duration or 0) / 1e9
+                    return _Counters(
+                        prompt_tokens=chunk.prompt_eval_count or 0,
+                        prompt_s=(chunk.prompt_eval_duration or 0) / 1e9,
+                        gen_tokens=chunk.eval_count or 0,
+                        gen_s=(chunk.eval_duration or 0) / 1e9,
+                        load_s=load_s,
+                        ttft_s=max(0.0, first_s - load_s),
+                        finish=chunk.done_reason or "stop",
+                    )
         raise RunError("Ollama ended in the middle of its answer. Look at its log (`ollama serve`), then try again.")
 
     def _options(self) -> dict[str, Any]:
@@ -252,65 +223,31 @@ class _Run:
             options["num_gpu"] = settings.gpu_layers
         return options
 
-    def _in_memory(self, client: Any) -> float | None:
-        """What the server says the model takes, bytes; None while it is not loaded."""
-        for model in client.ps().models:
-            if model.model == self._model.name:
-                return float(model.size or 0)
-        return None
+
+class _Progress:
+    """Sends how far a transfer is, at most a few times a second for each part."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._part = ""
+        self._started = self._sent = 0.0
+        self._from = 0
+
+    def tell(self, part: str, done_bytes: int, total_bytes: int) -> None:
+        now = time.monotonic()
+        if part != self._part:
+            self._part, self._started, self._sent, self._from = part, now, 0.0, done_bytes
+        if now - self._sent < _PROGRESS_EVERY_S and done_bytes < total_bytes:
+            return
+        self._sent = now
+        took = now - self._started
+        pace = (done_bytes - self._from) / took if took > _PROGRESS_EVERY_S else None
+        self._channel.send(protocol.Downloading(part, float(done_bytes), float(total_bytes), pace))
 
 
-@contextmanager
-def _client(host: str | None) -> Iterator[Any]:
-    import httpx
-    import ollama
-
-    client: Any = ollama.Client(host, timeout=httpx.Timeout(_LONGEST_SILENCE_S, connect=_CONNECT_S))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-@contextmanager
-def _explained(host: str) -> Iterator[None]:
-    """Within this block, what can go wrong with a server comes out as one of our errors."""
-    import httpx
-    import ollama
-
-    try:
-        yield
-    except RecommenderError:
-        raise
-    except (ConnectionError, httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise RuntimeMissingError(
-            f"No Ollama server answers at {host}. Install it from ollama.com/download and start it with "
-            "`ollama serve`, or set OLLAMA_HOST to where it listens."
-        ) from error
-    except ollama.ResponseError as error:
-        reason = str(error.error)[:200] or "no reason given"
-        raise RunError(f"Ollama refused ({error.status_code}): {reason}. See its log for more.") from error
-    except httpx.TimeoutException as error:
-        raise RunError(
-            f"Ollama at {host} said nothing for {_LONGEST_SILENCE_S:.0f} s. Restart it, then retry."
-        ) from error
-    except httpx.HTTPError as error:
-        raise RunError(f"The connection to Ollama at {host} broke off. Is it still running? Then try again.") from error
-    except ValueError as error:
-        raise RunError(
-            f"What answers at {host} does not speak like Ollama. Check OLLAMA_HOST, or update it."
-        ) from error
-
-
-def main() -> None:
-    channel = open_channel()
-    try:
-        _Run(protocol.from_dict(RunRequest, channel.request), channel).play()
-    except RecommenderError as error:
-        channel.send(protocol.Error(type(error).__name__, str(error)))
-    channel.close()
-    os._exit(0)
+def _play(request: RunRequest, channel: Channel, silence: Silence) -> None:
+    _Run(request, channel, silence).play()
 
 
 if __name__ == "__main__":
-    main()
+    run_client(_play, "Ollama")

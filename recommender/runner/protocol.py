@@ -6,7 +6,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from recommender import errors
@@ -24,12 +24,31 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A chat to answer. Its last turn is the user's."""
+
+    messages: tuple[Message, ...]
+    answer_tokens: int = 256
+    temperature: float = 0.7
+    seed: int = 0
+    reuse_prefix: bool = False  # keep what the last answer computed of these turns: quick, but no measurement
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    prompt_tokens: int
+    gen_tokens: int
+
+
+@dataclass(frozen=True)
 class RunRequest:
     """One run: which file, with which settings, what to measure and what to answer.
 
-    The file is ``model_path`` on this machine, or ``repo`` + ``file`` + ``revision`` on the Hub, which is then
-    downloaded first; with the runtime "ollama", ``file`` is the model's name there. ``repeats=0`` measures nothing;
-    no ``prompt`` and no ``messages`` answers nothing.
+    With the runtime "llama.cpp" the file is ``model_path`` on this machine, or ``repo`` + ``file`` + ``revision`` on
+    the Hub, which is then downloaded first. With "ollama", ``file`` is the model's name there: it is pulled when the
+    server lacks it, or made from ``model_path`` where that is given. With "openai" it is the name of the model that
+    the server at ``endpoint`` gives it. ``repeats=0`` measures nothing; no ``prompt`` and no ``messages`` answers
+    nothing. ``keep_loaded`` keeps the model in memory for a chat after all that.
     """
 
     model_id: str
@@ -40,6 +59,7 @@ class RunRequest:
     file: str = ""  # the first part, when the file is split
     revision: str = ""  # a commit; "" = the newest
     file_sha256: str = ""
+    expected_file_bytes: float | None = None  # what the catalog says it has
     runtime: str = "llama.cpp"
     binding: str | None = None  # None: the best one installed
     prompt: str = ""
@@ -50,7 +70,13 @@ class RunRequest:
     answer_first: bool = False  # answer before measuring
     prompt_tokens: int = 512
     gen_tokens: int = 128
+    task_counts: TokenCounts | None = None  # measured as well: what the person's task looks like
     repeats: int = 3
+    keep_loaded: bool = False
+    idle_s: float = 300.0  # a kept model leaves memory after so long without a question
+    longest_silence_s: float = 600.0  # a server with a large model may take minutes before its first word
+    endpoint: str = ""
+    api_key: str = field(default="", repr=False)
     device_name: str = ""
     device_key: str = ""
     rehearsal: bool = False
@@ -59,9 +85,27 @@ class RunRequest:
     predicted_ttft_s: float | None = None
     predicted_memory_bytes: float | None = None
 
-    def chat(self) -> tuple[Message, ...]:
-        """The turns to answer; empty when nothing is to be answered."""
-        return self.messages or ((Message("user", self.prompt),) if self.prompt else ())
+    def question(self) -> Question | None:
+        """What to answer; None when nothing is to be answered."""
+        turns = self.messages or ((Message("user", self.prompt),) if self.prompt else ())
+        return Question(turns, self.answer_tokens, self.temperature, self.seed) if turns else None
+
+    def counts(self) -> tuple[TokenCounts, ...]:
+        """What to measure, one measurement each."""
+        if not self.repeats:
+            return ()
+        standard = TokenCounts(self.prompt_tokens, self.gen_tokens)
+        return (standard, self.task_counts) if self.task_counts else (standard,)
+
+    def predicted_speeds(self, counts: TokenCounts) -> dict[str, float | None]:
+        """The predictions for a measurement with these counts; they were made for the standard ones."""
+        if counts != self.counts()[0]:
+            return {}
+        return {
+            "predicted_decode_tokens_per_s": self.predicted_decode_tokens_per_s,
+            "predicted_prefill_tokens_per_s": self.predicted_prefill_tokens_per_s,
+            "predicted_ttft_s": self.predicted_ttft_s,
+        }
 
     def check(self) -> None:
         """Raises ``BadInputError`` when the request makes no sense, before any process is started."""
@@ -70,6 +114,10 @@ class RunRequest:
             raise errors.unknown("runtime", self.runtime, list(RUNTIMES))
         if self.runtime == "ollama" and not self.file:
             raise errors.BadInputError("A run with Ollama needs the model's name there, such as qwen3:0.6b.")
+        if self.runtime == "openai" and not (self.file and self.endpoint.startswith(("http://", "https://"))):
+            raise errors.BadInputError(
+                "A run at a server needs its address, such as http://127.0.0.1:8080/v1, and the model's name there."
+            )
         if self.runtime == "llama.cpp" and not self.model_path and not (self.repo and self.file):
             raise errors.BadInputError("A run needs a model file: a path on this machine, or a repository and a file.")
         for name, value, least in (
@@ -96,15 +144,16 @@ class RunRequest:
             )
         if settings.kv_type not in ("f32", "f16", "bf16") and not settings.flash_attn:
             raise errors.BadInputError(f"A {settings.kv_type} KV cache needs flash attention: turn it on, or use f16.")
-        wanted = self.prompt_tokens + self.gen_tokens + 1
-        if self.repeats and wanted > settings.context_tokens:
-            raise errors.BadInputError(
-                f"Measuring {self.prompt_tokens} + {self.gen_tokens} tokens needs a context of {wanted}, but it is "
-                f"{settings.context_tokens}: raise the context or measure fewer tokens."
-            )
+        for counts in self.counts():
+            wanted = counts.prompt_tokens + counts.gen_tokens + 1
+            if wanted > settings.context_tokens:
+                raise errors.BadInputError(
+                    f"Measuring {counts.prompt_tokens} + {counts.gen_tokens} tokens needs a context of {wanted}, but "
+                    f"it is {settings.context_tokens}: raise the context or measure fewer tokens."
+                )
 
 
-RUNTIMES = ("llama.cpp", "ollama")  # those that can run here
+RUNTIMES = ("llama.cpp", "ollama", "openai")  # those that can run here; "openai" is any server that speaks its protocol
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +221,7 @@ class FirstToken:
 @dataclass(frozen=True)
 class Text:
     piece: str
+    thinking: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,8 +232,20 @@ class Answered:
     answer_tokens: int
     ttft_s: float
     decode_tokens_per_s: float
-    finish: str  # "stop" or "length"
+    finish: str  # "stop", "length", or "stopped" by the person
     template: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Everything asked for is done; the model stays in memory and takes questions."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A question in a chat could not be answered; the model stays."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -219,12 +281,35 @@ Event = (
     | Text
     | Answered
     | Result
+    | Ready
+    | Unanswered
     | FileReady
     | Error
 )
 EVENTS: dict[str, type[Any]] = {event.__name__: event for event in typing.get_args(Event)}
 
-State = Literal["queued", "downloading", "loading", "measuring", "answering", "done", "failed", "cancelled"]
+State = Literal["queued", "downloading", "loading", "measuring", "answering", "chatting", "done", "failed", "cancelled"]
+
+# ── commands to a run whose model is kept loaded ─────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Ask:
+    question: Question
+
+
+@dataclass(frozen=True)
+class StopAnswer:
+    """End the answer that is being written; the model stays."""
+
+
+@dataclass(frozen=True)
+class Hurry:
+    """Another run waits for the memory: stay only while questions come quickly."""
+
+
+Command = Ask | StopAnswer | Hurry
+COMMANDS: dict[str, type[Any]] = {command.__name__: command for command in typing.get_args(Command)}
 
 
 # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,18 +320,28 @@ def to_json(item: Any) -> str:
     return json.dumps(asdict(item))
 
 
-def encode(event: Event) -> str:
-    """An event as one line of JSON."""
-    return json.dumps({"event": type(event).__name__, **asdict(event)})
+def encode(message: Event | Command) -> str:
+    """An event or a command as one line of JSON."""
+    return json.dumps({"event": type(message).__name__, **asdict(message)})
 
 
 def decode(line: str) -> Event:
     """The event in a line. Raises ``ValueError`` when the line is not one of ours."""
-    data = json.loads(line)
-    if not isinstance(data, dict) or data.get("event") not in EVENTS:
-        raise ValueError("not an event")
-    event: Event = from_dict(EVENTS[data.pop("event")], data)
+    event: Event = _decode(line, EVENTS)
     return event
+
+
+def decode_command(line: str) -> Command:
+    """The command in a line. Raises ``ValueError`` when the line is not one of ours."""
+    command: Command = _decode(line, COMMANDS)
+    return command
+
+
+def _decode(line: str, kinds: Mapping[str, type[Any]]) -> Any:
+    data = json.loads(line)
+    if not isinstance(data, dict) or data.get("event") not in kinds:
+        raise ValueError("not one of ours")
+    return from_dict(kinds[data.pop("event")], data)
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:

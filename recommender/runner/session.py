@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from recommender.runner.protocol import RunRequest
+from recommender.runner.protocol import Question
 from recommender.types import Settings
 
 ALL_LAYERS = 9_999  # what llama.cpp gets for "as many as there are"
@@ -27,6 +27,10 @@ class Timing:
     gen_tokens: int
     gen_s: float
     ttft_s: float  # wall clock, first token included
+
+
+OnText = Callable[[str, bool], bool]
+"""Called with each piece of text and whether it is thinking; False ends the answer."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class Session(Protocol):
     def time_tokens(self, prompt: list[int], gen_tokens: int) -> Timing:
         """Prefill ``prompt`` with an empty cache, then exactly ``gen_tokens`` decode steps; nothing stops early."""
 
-    def answer(self, request: RunRequest, on_text: Callable[[str], None]) -> Answer:
-        """Answer the request's chat, handing over the text as it comes."""
+    def answer(self, question: Question, on_text: OnText) -> Answer:
+        """Answer a chat, handing over the text as it comes, until it ends or ``on_text`` says so."""
 
 
 def make_session(binding_id: str) -> Session:

@@ -7,24 +7,21 @@ from it. The process ends when the run is over, when its stdin is closed, or wit
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import time
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 from recommender.errors import BadInputError, RecommenderError, RunError
-from recommender.runner import load_log, protocol
-from recommender.runner.bindings import Binding, choose_binding
+from recommender.runner import conversation, load_log, protocol
+from recommender.runner.bindings import choose_binding
 from recommender.runner.channel import Channel, open_channel
 from recommender.runner.gguf_header import GgufHeader, model_files, read_header
-from recommender.runner.noise import NoiseProbe
-from recommender.runner.protocol import RunRequest
+from recommender.runner.measuring import measurement
+from recommender.runner.noise import Noise, NoiseProbe
+from recommender.runner.protocol import RunRequest, TokenCounts
 from recommender.runner.session import Session, make_session, read_log, timing_prompt
-from recommender.types import Measurement, Memory
 
 
 def main() -> None:
@@ -60,13 +57,29 @@ def run(request: RunRequest, channel: Channel) -> None:
     memory = load_log.memory_from_log(log[log_start:], overhead, tensor_bytes)
     channel.send(protocol.Loaded(memory, load_s, session.build))
 
-    if request.answer_first:
-        _answer(session, request, channel)
-    if request.repeats:
-        measurement = _measure(session, request, header, channel, binding, file_bytes, load_s, memory)
-        channel.send(protocol.Result(measurement))
-    if not request.answer_first:
-        _answer(session, request, channel)
+    question = request.question()
+    if question and request.answer_first:
+        conversation.answer(channel, question, session.answer)
+    for counts in request.counts():
+        repeats, noise = _time(session, header, request, counts, channel)
+        result = measurement(
+            request,
+            counts,
+            repeats,
+            noise,
+            file_name=header.path.name,
+            file_bytes=file_bytes,
+            binding=binding.name,
+            build=session.build,
+            load_s=load_s,
+            memory=memory,
+            peak_resident_bytes=_peak_resident_bytes(),
+        )
+        channel.send(protocol.Result(result))
+    if question and not request.answer_first:
+        conversation.answer(channel, question, session.answer)
+    if request.keep_loaded:
+        conversation.converse(channel, request.idle_s, session.answer)
 
 
 def _check_context(request: RunRequest, header: GgufHeader) -> None:
@@ -93,16 +106,9 @@ def _load(session: Session, request: RunRequest, header: GgufHeader) -> int:
     raise RunError(f"llama.cpp could not load {header.path.name}, with or without its chat template.")
 
 
-def _measure(
-    session: Session,
-    request: RunRequest,
-    header: GgufHeader,
-    channel: Channel,
-    binding: Binding,
-    file_bytes: float,
-    load_s: float,
-    memory: Memory,
-) -> Measurement:
+def _time(
+    session: Session, header: GgufHeader, request: RunRequest, counts: TokenCounts, channel: Channel
+) -> tuple[list[protocol.Repeat], Noise]:
     if not header.n_vocab:
         raise RunError(f"{header.path.name} has no vocabulary, so there is nothing to time it with.")
     usable = header.n_vocab
@@ -112,15 +118,15 @@ def _measure(
         usable = min(usable, RANDOM_TOKENS)  # the others' embeddings are zeros
     channel.send(protocol.WarmUp())
     # Page the weights in and let clocks and caches settle; the count is the real one, so buffers reach full size.
-    session.time_tokens(timing_prompt(usable, request.prompt_tokens, seed=0), min(request.gen_tokens, 8))
+    session.time_tokens(timing_prompt(usable, counts.prompt_tokens, seed=0), min(counts.gen_tokens, 8))
     probe = NoiseProbe()
     repeats: list[protocol.Repeat] = []
     for number in range(1, request.repeats + 1):
-        timing = session.time_tokens(timing_prompt(usable, request.prompt_tokens, number), request.gen_tokens)
-        if (timing.prompt_tokens, timing.gen_tokens) != (request.prompt_tokens, request.gen_tokens):
+        timing = session.time_tokens(timing_prompt(usable, counts.prompt_tokens, number), counts.gen_tokens)
+        if (timing.prompt_tokens, timing.gen_tokens) != (counts.prompt_tokens, counts.gen_tokens):
             raise RunError(
                 f"The runtime counted {timing.prompt_tokens} + {timing.gen_tokens} tokens instead of "
-                f"{request.prompt_tokens} + {request.gen_tokens}, so its times are not used."
+                f"{counts.prompt_tokens} + {counts.gen_tokens}, so its times are not used."
             )
         repeat = protocol.Repeat(
             number=number,
@@ -133,73 +139,7 @@ def _measure(
         )
         repeats.append(repeat)
         channel.send(repeat)
-    decode = [repeat.decode_tokens_per_s for repeat in repeats]
-    prefill = [repeat.prefill_tokens_per_s for repeat in repeats]
-    noise = probe.finish(decode)
-    return Measurement(
-        id=uuid.uuid4().hex,
-        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        device_name=request.device_name,
-        device_key=request.device_key,
-        model_id=request.model_id,
-        quantization=request.quantization,
-        file_name=header.path.name,
-        file_sha256=request.file_sha256,
-        file_bytes=file_bytes,
-        runtime=request.runtime,
-        binding=binding.name,
-        build=session.build,
-        settings=request.settings,
-        prompt_tokens=request.prompt_tokens,
-        gen_tokens=request.gen_tokens,
-        repeats=len(repeats),
-        prefill_tokens_per_s=statistics.median(prefill),
-        prefill_low=min(prefill),
-        prefill_high=max(prefill),
-        decode_tokens_per_s=statistics.median(decode),
-        decode_low=min(decode),
-        decode_high=max(decode),
-        ttft_s=statistics.median(repeat.ttft_s for repeat in repeats),
-        load_s=load_s,
-        memory=memory,
-        peak_resident_bytes=_peak_resident_bytes(),
-        load_average_before=noise.load_average_before,
-        load_average_after=noise.load_average_after,
-        cpu_steal_fraction=noise.steal_fraction,
-        noisy=noise.noisy,
-        noise_reason=noise.reason,
-        rehearsal=request.rehearsal,
-        predicted_decode_tokens_per_s=request.predicted_decode_tokens_per_s,
-        predicted_prefill_tokens_per_s=request.predicted_prefill_tokens_per_s,
-        predicted_ttft_s=request.predicted_ttft_s,
-        predicted_memory_bytes=request.predicted_memory_bytes,
-    )
-
-
-def _answer(session: Session, request: RunRequest, channel: Channel) -> None:
-    if not request.chat():
-        return
-    started = time.perf_counter()
-    first = True
-
-    def on_text(piece: str) -> None:
-        nonlocal first
-        if first:
-            first = False
-            channel.send(protocol.FirstToken(time.perf_counter() - started))
-        channel.send(protocol.Text(piece))
-
-    answer = session.answer(request, on_text)
-    channel.send(
-        protocol.Answered(
-            prompt_tokens=answer.prompt_tokens,
-            answer_tokens=answer.answer_tokens,
-            ttft_s=answer.ttft_s,
-            decode_tokens_per_s=answer.decode_tokens_per_s,
-            finish=answer.finish,
-            template=answer.template,
-        )
-    )
+    return repeats, probe.finish([repeat.decode_tokens_per_s for repeat in repeats])
 
 
 def _own_memory_bytes() -> float:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from typing import Any
 
 import xllamacpp
 
 from recommender.errors import RunError
-from recommender.runner.protocol import RunRequest
-from recommender.runner.session import ALL_LAYERS, Answer, Timing
+from recommender.runner.protocol import Question
+from recommender.runner.session import ALL_LAYERS, Answer, OnText, Timing
 from recommender.types import Settings
 
 _LOG_WITH_BUFFERS = 4  # the lowest verbosity at which the load log names its buffers
@@ -51,7 +50,7 @@ class XllamacppSession:
         params.cache_idle_slots = False
         params.endpoint_slots = False
         params.ui = False
-        params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+        params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_AUTO  # thinking comes apart
         if not use_template:
             params.chat_template = _A_TEMPLATE_THAT_WORKS
         params.verbosity = _LOG_WITH_BUFFERS
@@ -84,52 +83,59 @@ class XllamacppSession:
             ttft_s=wall_s - timings["predicted_ms"] / 1e3,
         )
 
-    def answer(self, request: RunRequest, on_text: Callable[[str], None]) -> Answer:
+    def answer(self, question: Question, on_text: OnText) -> Answer:
         body: dict[str, Any] = {
-            "n_predict": request.answer_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "cache_prompt": False,
+            "n_predict": question.answer_tokens,
+            "temperature": question.temperature,
+            "seed": question.seed,
+            "cache_prompt": question.reuse_prefix,
             "stream": True,
         }
         chat = self._use_template
         if chat:
-            body["messages"] = [{"role": turn.role, "content": turn.content} for turn in request.chat()]
+            body["messages"] = [{"role": turn.role, "content": turn.content} for turn in question.messages]
         else:
-            body["prompt"] = "\n\n".join(turn.content for turn in request.chat())
+            body["prompt"] = "\n\n".join(turn.content for turn in question.messages)
         started = time.perf_counter()
-        first: list[float] = []
-        final: dict[str, Any] = {}
+        first_s = last_s = 0.0
+        pieces, finish, stopped = 0, "stop", False
+        timings: dict[str, Any] = {}
         problem: dict[str, Any] = {}
 
         def on_chunk(chunk: dict[str, Any]) -> bool:
+            """Returns whether to stop."""
+            nonlocal first_s, last_s, pieces, finish, stopped
             if "error" in chunk:
                 problem.update(chunk["error"])
                 return True
             for choice in chunk.get("choices", ()):
-                piece = choice["delta"].get("content") if chat else choice["text"]
-                if piece:
-                    if not first:
-                        first.append(time.perf_counter() - started)
-                    on_text(piece)
-                final["finish_reason"] = choice["finish_reason"]
-            if "timings" in chunk:
-                final["timings"] = chunk["timings"]
-            return False
+                finish = choice["finish_reason"] or finish
+                said = choice["delta"] if chat else {"content": choice["text"]}
+                for name in ("reasoning_content", "content"):
+                    if piece := said.get(name):
+                        last_s = time.perf_counter() - started
+                        first_s = first_s or last_s
+                        pieces += 1
+                        stopped = not on_text(piece, name == "reasoning_content") or stopped
+            timings.update(chunk.get("timings") or {})
+            return stopped
 
         handle = self._server.handle_chat_completions if chat else self._server.handle_completions
         handle(body, on_chunk)
         _refuse(problem)
-        timings = final.get("timings")
-        if timings is None:
+        if stopped:  # by the wall clock: the server leaves its timings out
+            gen_s = last_s - first_s
+            decode = (pieces - 1) / gen_s if gen_s > 0 else 0.0
+            return Answer(0, pieces, first_s, decode, "stopped", "file" if chat else "plain")
+        if not timings:
             raise RunError("The runtime ended the answer without its timings. Run it again.")
         steps, gen_s = timings["predicted_n"] - 1, timings["predicted_ms"] / 1e3
         return Answer(
             prompt_tokens=timings["prompt_n"],
             answer_tokens=timings["predicted_n"],
-            ttft_s=first[0] if first else timings["prompt_ms"] / 1e3,
+            ttft_s=first_s or timings["prompt_ms"] / 1e3,
             decode_tokens_per_s=steps / gen_s if steps > 0 and gen_s > 0 else 0.0,
-            finish=final["finish_reason"] or "stop",
+            finish=finish,
             template="file" if chat else "plain",
         )
 

@@ -10,7 +10,7 @@ import pytest
 
 from recommender.errors import BadInputError, RunError, RuntimeMissingError, UnknownNameError
 from recommender.runner import RunManager, RunRequest, protocol
-from recommender.runner.ollama_runner import find_server, installed_models
+from recommender.runner.ollama_server import find_server, installed_models
 from tests.runner.conftest import PATIENCE_S, SETTINGS, finished, until
 from tests.runner.ollama_server import MODEL, OllamaStandIn
 
