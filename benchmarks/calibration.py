@@ -130,17 +130,7 @@ def measure_one(
     """One rehearsal with the counts that were asked for, or those that take about 20 s."""
     request = EstimateRequest(model_id, quantization, device, context_tokens=1024, threads=arguments.threads)
     plan = plan_rehearsal(request, catalog, None, arguments.prompt_tokens, arguments.gen_tokens)
-    return rehearse(
-        model_id,
-        quantization,
-        plan.forecast.settings,
-        catalog=catalog,
-        device=device,
-        estimate=plan.forecast.estimate,
-        binding=arguments.binding,
-        prompt_tokens=plan.prompt_tokens,
-        gen_tokens=plan.gen_tokens,
-    )
+    return rehearse(plan.rehearsal(arguments.binding), catalog, device)
 
 
 def judge(runs: Sequence[Measurement], device: Device, catalog: Catalog, leave_out: str) -> list[Row]:

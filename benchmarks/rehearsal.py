@@ -133,18 +133,7 @@ def main() -> None:
         measure(replace(real, repeats=1, gen_tokens=1))  # brings the file into the page cache
         for pair in range(arguments.pairs):
             wait_until_quiet(arguments.load, arguments.patience)
-            zeros.append(
-                rehearse(
-                    plan.forecast.model_id,
-                    plan.forecast.quantization,
-                    plan.forecast.settings,
-                    catalog=catalog,
-                    device=device,
-                    binding=arguments.binding,
-                    prompt_tokens=plan.prompt_tokens,
-                    gen_tokens=plan.gen_tokens,
-                )
-            )
+            zeros.append(rehearse(plan.rehearsal(arguments.binding), catalog, device))
             wait_until_quiet(arguments.load, arguments.patience)
             weights.append(measure(real))
             print(

@@ -20,7 +20,7 @@ from recommender.runner import protocol
 from recommender.runner.bindings import choose_binding
 from recommender.runner.gguf_header import read_header
 from recommender.runner.measure import measure
-from recommender.trial import Source, found_on_hub, run_request
+from recommender.trial import Source, found_on_hub, run_request, usual_settings
 from recommender.types import Device, Measurement, Settings
 
 _RUNTIME = "llama.cpp"
@@ -98,7 +98,7 @@ def _forecast(source: Source, arguments: argparse.Namespace, device: Device, cat
 
 def _settings(arguments: argparse.Namespace, device: Device) -> Settings:
     threads = arguments.threads or default_threads(device)
-    return Settings(arguments.context, "f16", 2048, 512, 1, threads, arguments.gpu_layers, True)
+    return usual_settings(arguments.context, threads, arguments.gpu_layers)
 
 
 def _report(event: protocol.Event) -> None:

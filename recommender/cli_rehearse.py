@@ -91,25 +91,12 @@ def probe_command(device: Device, quiet: bool) -> tuple[Device, dict[str, Any], 
 
 
 def _rehearse_and_keep(
-    plan: RehearsalPlan, device: Device, catalog: Catalog, binding: str, repeats: int, quiet: bool
+    plan: RehearsalPlan, device: Device, catalog: Catalog, binding: str | None, repeats: int, quiet: bool
 ) -> Measurement:
     """Run what was planned, with its progress on standard error unless ``quiet``, and store the result."""
-    forecast = plan.forecast
     if not quiet:
         print(_announcement(plan, repeats), file=sys.stderr)
-    result = rehearse(
-        forecast.model_id,
-        forecast.quantization,
-        forecast.settings,
-        catalog=catalog,
-        device=device,
-        estimate=forecast.estimate,
-        binding=binding,
-        prompt_tokens=plan.prompt_tokens,
-        gen_tokens=plan.gen_tokens,
-        repeats=repeats,
-        on_event=None if quiet else _report,
-    )
+    result = rehearse(plan.rehearsal(binding, repeats), catalog, device, None if quiet else _report)
     store = MeasurementStore()
     store.add(result)
     for note in store.notes:

@@ -37,6 +37,10 @@ class RunError(RecommenderError, RuntimeError):
     """A model could not be loaded or run. The server lives on; only the run's own process ended."""
 
 
+class OutOfMemoryError(RunError):
+    """Memory ran out while a model was loaded or run: something smaller may work."""
+
+
 class DownloadError(RecommenderError, OSError):
     """A file could not be fetched: no network, gated, missing, no room, or a checksum that does not match."""
 

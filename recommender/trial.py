@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from recommender.device import device_key
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, estimate_one
 from recommender.runner.hub import resolve_file
-from recommender.runner.protocol import RunRequest
-from recommender.runner.rehearse import REPEATS, expected_s, usual_counts
-from recommender.types import Device, Settings
+from recommender.runner.protocol import RunRequest, TokenCounts
+from recommender.runner.rehearse import REPEATS, Rehearsal, expected_s, usual_counts
+from recommender.types import BATCH_TOKENS, UBATCH_TOKENS, Device, Settings
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
@@ -21,7 +21,7 @@ MEASURED_PROMPT_TOKENS, MEASURED_GEN_TOKENS, MEASURED_REPEATS = 512, 128, 3
 
 @dataclass(frozen=True)
 class Source:
-    """Which model, and where its file is: ``path`` here, or ``repo`` and ``file`` on the Hub."""
+    """Which model, and where: ``path`` here, ``repo`` and ``file`` on the Hub, or ``file`` as a server names it."""
 
     model_id: str
     quantization: str
@@ -31,6 +31,10 @@ class Source:
     file: str = ""
     revision: str = ""
     sha256: str = ""
+    file_bytes: float | None = None  # as the catalog has it
+    runtime: str = "llama.cpp"
+    endpoint: str = ""
+    api_key: str = field(default="", repr=False)
 
 
 def found_on_hub(source: Source) -> Source:
@@ -39,7 +43,7 @@ def found_on_hub(source: Source) -> Source:
     Raises:
         DownloadError: the Hub cannot be asked, or has no such file.
     """
-    if source.path or source.file:
+    if source.path or source.file or not source.repo:
         return source
     choice = resolve_file(source.repo, source.quantization)
     first = choice.files[0]
@@ -56,11 +60,15 @@ def run_request(
     prompt_tokens: int = MEASURED_PROMPT_TOKENS,
     gen_tokens: int = MEASURED_GEN_TOKENS,
     repeats: int = MEASURED_REPEATS,
+    task_counts: TokenCounts | None = None,
+    keep_loaded: bool = False,
 ) -> RunRequest:
     """A run that answers the prompt first, if there is one, and is then measured with fixed token counts.
 
-    The counts shrink with a context that is too short for them.
+    The counts shrink with a context that is too short for them; the task's own are then left out.
     """
+    if task_counts and task_counts.prompt_tokens + task_counts.gen_tokens + 1 > settings.context_tokens:
+        task_counts = None
     estimate = forecast.estimate if forecast else None
     decode, prefill, ttft, memory = (
         (estimate.decode_tokens_per_s, estimate.prefill_tokens_per_s, estimate.ttft_s, estimate.memory)
@@ -73,7 +81,11 @@ def run_request(
         settings=settings,
         model_path=source.path,
         repo="" if source.path else source.repo,
-        file="" if source.path else source.file,
+        file=source.file if source.runtime != "llama.cpp" or not source.path else "",
+        runtime=source.runtime,
+        endpoint=source.endpoint,
+        api_key=source.api_key,
+        expected_file_bytes=source.file_bytes,
         revision=source.revision,
         file_sha256=source.sha256,
         binding=binding,
@@ -81,7 +93,9 @@ def run_request(
         answer_first=True,
         prompt_tokens=min(prompt_tokens, settings.context_tokens // 2),
         gen_tokens=min(gen_tokens, settings.context_tokens // 4),
+        task_counts=task_counts,
         repeats=repeats,
+        keep_loaded=keep_loaded,
         device_name=device.name,
         device_key=device_key(device),
         predicted_decode_tokens_per_s=decode.value if decode else None,
@@ -99,6 +113,26 @@ class RehearsalPlan:
     prompt_tokens: int
     gen_tokens: int
     expected_s: float  # NaN where the speed cannot be estimated
+
+    def rehearsal(self, binding: str | None = None, repeats: int = REPEATS) -> Rehearsal:
+        """What to hand to ``runner.rehearse``."""
+        forecast = self.forecast
+        return Rehearsal(
+            forecast.model_id,
+            forecast.quantization,
+            forecast.settings,
+            forecast.estimate,
+            runtime=forecast.runtime,
+            binding=binding,
+            prompt_tokens=self.prompt_tokens,
+            gen_tokens=self.gen_tokens,
+            repeats=repeats,
+        )
+
+
+def usual_settings(context_tokens: int, threads: int, gpu_layers: int) -> Settings:
+    """What llama.cpp does when nothing else is asked; ``gpu_layers`` −1 is as many as fit."""
+    return Settings(context_tokens, "f16", BATCH_TOKENS, UBATCH_TOKENS, 1, threads, gpu_layers, True)
 
 
 def plan_rehearsal(

@@ -265,6 +265,11 @@ class Figure:
     provenance: Provenance
 
 
+# ggml types that llama.cpp accepts for the cache (common/arg.cpp, --cache-type-k).
+KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+BATCH_TOKENS, UBATCH_TOKENS = 2048, 512  # logical and physical; llama.cpp's own defaults (common/common.h)
+
+
 @dataclass(frozen=True)
 class Settings:
     context_tokens: int

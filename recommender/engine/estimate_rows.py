@@ -15,13 +15,22 @@ from recommender.errors import BadInputError, RecommenderError, nearest
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
 from recommender.estimate.memory import BINDINGS
-from recommender.types import Device, Estimate, Floats, Settings, SettingsColumns, Texts, VariantColumns
+from recommender.types import (
+    BATCH_TOKENS,
+    KV_TYPES,
+    UBATCH_TOKENS,
+    Device,
+    Estimate,
+    Floats,
+    Settings,
+    SettingsColumns,
+    Texts,
+    VariantColumns,
+)
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
 
-# ggml types that llama.cpp accepts for the cache (common/arg.cpp, --cache-type-k).
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _MANAGED = "managed"
 # What grows with the file when its size is said to be another.
 _SCALED = (
@@ -46,8 +55,8 @@ class EstimateRequest:
     context_tokens: int = 4096
     depth_tokens: int | None = None  # tokens already in the context while decoding
     kv_type: str = "f16"
-    batch_tokens: int = 2048
-    ubatch_tokens: int = 512
+    batch_tokens: int = BATCH_TOKENS
+    ubatch_tokens: int = UBATCH_TOKENS
     parallel: int = 1
     threads: int | None = None
     gpu_layers: int = -1

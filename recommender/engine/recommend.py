@@ -28,17 +28,13 @@ from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
 from recommender.runtimes import Runtime, all_runtimes
 from recommender.runtimes import runtime as get_runtime
-from recommender.types import Device, Floats, Need, Pick, Recommendation, SettingsColumns
+from recommender.types import BATCH_TOKENS, UBATCH_TOKENS, Device, Floats, Need, Pick, Recommendation, SettingsColumns
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
 
 _cache = CandidateCache()
 _APP_SYSTEMS = ("linux", "windows", "macos")  # where this app itself runs
-
-# What llama.cpp itself uses when nothing is said (common/common.h: n_batch, n_ubatch).
-DEFAULT_BATCH_TOKENS = 2048
-DEFAULT_UBATCH_TOKENS = 512
 
 
 def recommend(
@@ -202,8 +198,8 @@ def _workload(case: Case, device: Device) -> tuple[SettingsColumns, Floats, Floa
     settings = SettingsColumns(
         context_tokens=np.full(count, float(case.context_tokens)),
         kv_type=np.full(count, "f16", dtype=object),
-        batch_tokens=np.full(count, float(DEFAULT_BATCH_TOKENS)),
-        ubatch_tokens=np.full(count, float(DEFAULT_UBATCH_TOKENS)),
+        batch_tokens=np.full(count, float(BATCH_TOKENS)),
+        ubatch_tokens=np.full(count, float(UBATCH_TOKENS)),
         parallel=np.full(count, float(case.need.users)),
         threads=np.full(count, float(default_threads(device))),
         gpu_layers=np.full(count, -1.0),

@@ -21,7 +21,7 @@ from recommender.estimate.model_shape import ModelShape, model_shape, rough_shap
 from recommender.estimate.names import size_in_name
 from recommender.estimate.speed_hardware import Side, counted_cores, cpu_side, gpu_side
 from recommender.estimate.speed_tables import Label, SpeedTables
-from recommender.types import Floats, SettingsColumns, Texts, VariantColumns
+from recommender.types import BATCH_TOKENS, UBATCH_TOKENS, Floats, SettingsColumns, Texts, VariantColumns
 
 Row = Mapping[str, str]
 Resolve = Callable[[str, float | None], str | None]
@@ -286,8 +286,8 @@ def _columns(usable: Sequence[_Usable], tables: SpeedTables) -> Measured:
     settings = SettingsColumns(
         context_tokens=np.full(n, np.nan),
         kv_type=texts(["f16"] * n),
-        batch_tokens=np.full(n, 2048.0),
-        ubatch_tokens=np.full(n, 512.0),
+        batch_tokens=np.full(n, float(BATCH_TOKENS)),
+        ubatch_tokens=np.full(n, float(UBATCH_TOKENS)),
         parallel=np.ones(n),
         threads=np.where(np.isfinite(threads), threads, 0.0),
         gpu_layers=np.array([item.gpu_layers for item in usable], dtype=float),

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from recommender.errors import OutOfMemoryError, RunError
 from recommender.runner import load_log, protocol
 
 _LONGEST_LINE = 4 * 1024**2
@@ -77,15 +78,18 @@ class Child:
                 self._process.kill()
         self._process.wait()
 
-    def finish(self) -> str:
-        """Wait for the end and clean up. Returns "" for a proper end, else a sentence on how it died."""
+    def finish(self) -> RunError | None:
+        """Wait for the end and clean up. Returns how it died, ``None`` for a proper end."""
         code = self._process.wait()
         log = self._tail()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
-        return "" if code == 0 or self.killed else _death(code, log)
+        if code == 0 or self.killed:
+            return None
+        cause = OutOfMemoryError if _signal_name(code) == "SIGKILL" else RunError
+        return cause(_death(code, log))
 
     def _tail(self) -> str:
         end = self._log.seek(0, os.SEEK_END)

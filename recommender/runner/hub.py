@@ -252,6 +252,16 @@ def check_room(needed_bytes: float) -> None:
         )
 
 
+def room_for(choice: FileChoice) -> str:
+    """Whether what is still to be fetched of a file fits on the disk, in one sentence for the page."""
+    try:
+        check_room(choice.missing_bytes)
+    except DownloadError as error:
+        return str(error)
+    missing, free = choice.missing_bytes / GIB, free_disk_bytes() / GIB
+    return f"The download needs {missing:.2f} GiB and fits: {paths.models_dir()} has {free:.2f} GiB free."
+
+
 def _check_names(repo: str, file: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", repo, re.ASCII) or ".." in repo:
         raise BadInputError(f"{repo!r} is no repository on the Hub. Give it as owner/name.")
@@ -302,5 +312,5 @@ def download(
             running.kill()
         died = running.finish()
     if ready is None:
-        raise DownloadError(died or "The download ended without a file. Try it again.")
+        raise DownloadError(str(died) if died else "The download ended without a file. Try it again.")
     return ready

@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from recommender.errors import Cancelled, RecommenderError, RunError
 from recommender.runner import protocol
@@ -39,6 +39,15 @@ class Turn:
     thinking: str = ""
     answered: protocol.Answered | None = None
     problem: str = ""  # why there is no answer
+    pieces: int = 0  # of text or thinking, about one a token
+    first_at: float = 0.0  # time.monotonic() of the first and the newest
+    last_at: float = 0.0
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """About how fast it is being written; ``None`` before there is enough of it."""
+        took = self.last_at - self.first_at
+        return (self.pieces - 1) / took if took > 0 else None
 
     @property
     def ended(self) -> bool:
@@ -222,8 +231,10 @@ class Job:
         if not self._turns:
             return
         turn = self._turns[-1]
+        now = time.monotonic()
         name = "thinking" if event.thinking else "text"
-        self._turns[-1] = replace(turn, **{name: getattr(turn, name) + event.piece})
+        said: Any = {name: getattr(turn, name) + event.piece}
+        self._turns[-1] = replace(turn, **said, pieces=turn.pieces + 1, first_at=turn.first_at or now, last_at=now)
 
     def _queue(self, position: int) -> None:
         if position != self._position:

@@ -76,6 +76,11 @@ def load_failure(log: str, file: str, free_bytes: float | None, rehearsal: bool 
     return f"llama.cpp could not load {file}{f': {reason}' if reason else ''}. {advice}"
 
 
+def ran_out_of_memory(log: str) -> bool:
+    """Whether a load failed for want of memory."""
+    return bool(_NO_MEMORY.search(log))
+
+
 def out_of_memory(file: str, free_bytes: float | None, wanted_bytes: float | None = None) -> str:
     """The sentence for a load that ran out of memory."""
     wanted = f" for a buffer of {wanted_bytes / GIB:.1f} GiB" if wanted_bytes else ""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from recommender import errors
-from recommender.types import Measurement, Memory, Settings
+from recommender.types import KV_TYPES, Measurement, Memory, Settings
 
 T = TypeVar("T")
 
@@ -154,7 +154,6 @@ class RunRequest:
 
 
 RUNTIMES = ("llama.cpp", "ollama", "openai")  # those that can run here; "openai" is any server that speaks its protocol
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +27,25 @@ from recommender.estimate.architecture import Architecture, architecture_from_ro
 from recommender.estimate.tensors import layout
 from recommender.runner.jobs import Job, RunManager
 from recommender.runner.measure import measure
+from recommender.runner.ollama_server import REHEARSAL_PREFIX
 from recommender.runner.protocol import Event, RunRequest
+from recommender.runner.runners import make_runner
 from recommender.runner.weightless import supports_sparse_files, write_weightless
 from recommender.types import GIB, MIB, Device, Estimate, Measurement, Memory, Settings
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
 
-__all__ = ["architecture_of", "expected_s", "prepare", "rehearse", "remove_leftovers", "submit", "usual_counts"]
+__all__ = [
+    "Rehearsal",
+    "architecture_of",
+    "expected_s",
+    "prepare",
+    "rehearse",
+    "remove_leftovers",
+    "submit",
+    "usual_counts",
+]
 
 # Prompt and generated tokens, most telling first: the protocol's own, then what a slow machine can do in the time.
 COUNTS = ((512, 128), (256, 64), (128, 32), (64, 16))
@@ -48,25 +59,31 @@ DISK_BYTES = 128 * MIB
 _OWN = re.compile(r"(?:rehearsal-(\d+)-\w+|\.sparse-trial-(\d+))")
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What to rehearse: a model of the catalog in a quantization, and how.
+
+    ``estimate`` is what it should need and do, kept beside the result; its memory is checked against what is free.
+    """
+
+    model_id: str
+    quantization: str
+    settings: Settings
+    estimate: Estimate | None = None
+    runtime: str = "llama.cpp"
+    binding: str | None = None
+    prompt_tokens: int = COUNTS[0][0]
+    gen_tokens: int = COUNTS[0][1]
+    repeats: int = REPEATS
+
+
 def rehearse(
-    model_id: str,
-    quantization: str,
-    settings: Settings,
-    *,
-    catalog: Catalog,
-    device: Device,
-    estimate: Estimate | None = None,
-    binding: str | None = None,
-    prompt_tokens: int = COUNTS[0][0],
-    gen_tokens: int = COUNTS[0][1],
-    repeats: int = REPEATS,
-    on_event: Callable[[Event], None] | None = None,
+    wanted: Rehearsal, catalog: Catalog, device: Device, on_event: Callable[[Event], None] | None = None
 ) -> Measurement:
-    """Measure ``model_id`` in ``quantization`` on this machine without its weights, and wait for the result.
+    """Measure a model on this machine without its weights, and wait for the result.
 
     Args:
         device: this machine, with its free memory.
-        estimate: what it should need and do, kept beside the result. Its memory is checked against what is free.
         on_event: called with each event, on another thread.
 
     Raises:
@@ -75,18 +92,7 @@ def rehearse(
         RunError: memory or disk would not hold it, the disk keeps no sparse files, or the runtime refused.
         RuntimeMissingError: no binding of llama.cpp is installed.
     """
-    request = prepare(
-        model_id,
-        quantization,
-        settings,
-        catalog=catalog,
-        device=device,
-        estimate=estimate,
-        binding=binding,
-        prompt_tokens=prompt_tokens,
-        gen_tokens=gen_tokens,
-        repeats=repeats,
-    )
+    request = prepare(wanted, catalog, device)
     try:
         return measure(request, on_event)
     finally:
@@ -109,36 +115,27 @@ def submit(manager: RunManager, request: RunRequest) -> Job:
     return job
 
 
-def prepare(
-    model_id: str,
-    quantization: str,
-    settings: Settings,
-    *,
-    catalog: Catalog,
-    device: Device,
-    estimate: Estimate | None = None,
-    binding: str | None = None,
-    prompt_tokens: int = COUNTS[0][0],
-    gen_tokens: int = COUNTS[0][1],
-    repeats: int = REPEATS,
-) -> RunRequest:
+def prepare(wanted: Rehearsal, catalog: Catalog, device: Device) -> RunRequest:
     """Refuse what cannot be rehearsed, else write the weightless file and return the run that measures it.
 
-    Removes what rehearsals of dead processes left behind. Arguments and errors as for ``rehearse``.
+    Removes what rehearsals of dead processes left behind. Errors as for ``rehearse``.
     """
-    arch = architecture_of(catalog, model_id)
+    arch = architecture_of(catalog, wanted.model_id)
+    estimate, quantization = wanted.estimate, wanted.quantization
     memory = estimate.memory if estimate else None
     if memory is not None:
         _check_memory(arch.model_id, quantization, memory, device)
     request = RunRequest(
         model_id=arch.model_id,
         quantization=quantization,
-        settings=settings,
+        settings=wanted.settings,
         model_path="-",
-        binding=binding,
-        prompt_tokens=prompt_tokens,
-        gen_tokens=gen_tokens,
-        repeats=repeats,
+        file=f"{REHEARSAL_PREFIX}{uuid.uuid4().hex[:8]}" if wanted.runtime == "ollama" else "",
+        runtime=wanted.runtime,
+        binding=wanted.binding,
+        prompt_tokens=wanted.prompt_tokens,
+        gen_tokens=wanted.gen_tokens,
+        repeats=wanted.repeats,
         device_name=device.name,
         device_key=device_key(device),
         rehearsal=True,
@@ -148,9 +145,14 @@ def prepare(
         predicted_memory_bytes=memory.total_bytes if memory else None,
     )
     request.check()
-    if repeats < 1:
-        raise BadInputError(f"A rehearsal needs at least 1 repeat, not {repeats}.")
-    return replace(request, model_path=str(_write(arch, quantization)))
+    if wanted.repeats < 1:
+        raise BadInputError(f"A rehearsal needs at least 1 repeat, not {wanted.repeats}.")
+    request = replace(request, model_path=str(_write(arch, quantization)))
+    plan = make_runner(wanted.runtime).plan(request)  # a server may copy the file at its full size
+    if plan.problem:
+        _remove(request)
+        raise RunError(plan.problem)
+    return request
 
 
 def architecture_of(catalog: Catalog, model_id: str) -> Architecture:

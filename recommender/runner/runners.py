@@ -129,8 +129,8 @@ class _ProcessRunner:
         self._check()
         if failure is not None:
             raise failure
-        if died:
-            raise RunError(died)
+        if died is not None:
+            raise died
         return result
 
     def _check(self) -> None:

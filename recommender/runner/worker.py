@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from recommender.errors import BadInputError, RecommenderError, RunError
+from recommender.errors import BadInputError, OutOfMemoryError, RecommenderError, RunError
 from recommender.runner import conversation, load_log, protocol
 from recommender.runner.bindings import choose_binding
 from recommender.runner.channel import Channel, open_channel
@@ -31,7 +31,7 @@ def main() -> None:
     except RecommenderError as error:
         channel.send(protocol.Error(type(error).__name__, str(error)))
     except MemoryError:
-        channel.send(protocol.Error("RunError", "Memory ran out. Choose a smaller model or a shorter context."))
+        channel.send(protocol.Error("OutOfMemoryError", "Memory ran out. Choose a smaller model or a shorter context."))
     channel.close()
     # Not sys.exit: a runtime's destructors may hang or crash, and the system takes the memory back anyway.
     os._exit(0)
@@ -101,7 +101,8 @@ def _load(session: Session, request: RunRequest, header: GgufHeader) -> int:
         except (RuntimeError, ValueError) as error:
             log = read_log(lambda text: bool(load_log.complaint(text)))
             if not (use_template and load_log.refused_template(log)):
-                raise RunError(load_log.load_failure(log, header.path.name, free, request.rehearsal)) from error
+                cause = OutOfMemoryError if load_log.ran_out_of_memory(log) else RunError
+                raise cause(load_log.load_failure(log, header.path.name, free, request.rehearsal)) from error
             log_start = len(log)
     raise RunError(f"llama.cpp could not load {header.path.name}, with or without its chat template.")
 

@@ -7,11 +7,9 @@ from importlib.util import find_spec
 from recommender.runtimes import shell
 from recommender.runtimes.base import RuntimeModel, TableRuntime, quantization_of, settings_of
 from recommender.runtimes.gguf import make_steps, tag_names_file
-from recommender.types import Pick, Settings
+from recommender.types import BATCH_TOKENS, UBATCH_TOKENS, Pick, Settings
 
-# llama.cpp's own defaults (common/common.h); a flag that only repeats one is left out.
-_DEFAULT_BATCH_TOKENS = 2048
-_DEFAULT_UBATCH_TOKENS = 512
+# A flag that only repeats llama.cpp's own default is left out.
 _DEFAULT_KV_TYPE = "f16"
 
 
@@ -50,8 +48,8 @@ def server_flags(settings: Settings) -> str:
         f"-t {settings.threads}" if settings.threads > 0 else "",
         f"-fa {'on' if settings.flash_attn else 'off'}",
         f"-ctk {kv_type} -ctv {kv_type}" if kv_type != _DEFAULT_KV_TYPE else "",
-        f"-b {settings.batch_tokens}" if settings.batch_tokens != _DEFAULT_BATCH_TOKENS else "",
-        f"-ub {settings.ubatch_tokens}" if settings.ubatch_tokens != _DEFAULT_UBATCH_TOKENS else "",
+        f"-b {settings.batch_tokens}" if settings.batch_tokens != BATCH_TOKENS else "",
+        f"-ub {settings.ubatch_tokens}" if settings.ubatch_tokens != UBATCH_TOKENS else "",
     )
 
 

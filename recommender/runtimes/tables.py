@@ -143,3 +143,8 @@ def _published() -> Mapping[tuple[str, str, str, str], PublishedModel]:
 def published(runtime: str, model_id: str, format: str, quantization: str) -> PublishedModel | None:
     """The name under which a runtime's makers publish exactly this model in exactly this quantization."""
     return _published().get((runtime, model_id, format, quantization))
+
+
+def model_called(runtime: str, name: str) -> str:
+    """The catalog's id of the model that a runtime's makers publish under this name; "" when it is none."""
+    return next((row.model_id for row in _published().values() if (row.runtime, row.name) == (runtime, name)), "")

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from recommender.engine.words import count, rate, seconds, size
+from recommender.engine.words import rate, seconds, size
+from recommender.errors import OutOfMemoryError
 from recommender.runner import protocol
 from recommender.runner.jobs import Job
 from recommender.types import Measurement
+from recommender.ui import chat_view, smaller_view
 from recommender.ui.resources import runs, storing_problem
 from recommender.ui.words import badge, plain
 
 _POLL_S = 0.25
+# Each look costs the page's computer some time, which is the one that is being measured.
+_BUSY_POLL_S = 2.0
+_BUSY = ("loading", "measuring")
 _STEPS = {
     "queued": "Waiting for its turn",
     "downloading": "Downloading",
     "loading": "Loading the model",
     "measuring": "Measuring",
     "answering": "Answering",
+    "chatting": "In a chat",
     "done": "Done",
     "failed": "Failed",
     "cancelled": "Stopped",
 }
 
 
-def show(job_id: str) -> None:
-    """The run of this id, live while it goes on; a sentence when it is not known any more."""
+def show(job_id: str, key: str = "run") -> None:
+    """The run of this id, live while it goes on; a sentence when it is not known any more.
+
+    ``key`` tells two runs on one page apart.
+    """
     job = runs().get(job_id)
     if job is None:
         st.info("This run is not in memory any more. What it measured is in the history.", icon=":material/history:")
-    elif job.ended:
-        _ended(job)
+    elif job.ended or job.state == "chatting":
+        _shown(job, key)
+    elif job.state in _BUSY:
+        _measuring(job_id, key)
     else:
-        _running(job_id)
+        _running(job_id, key)
 
 
-def others(shown_id: str) -> None:
+def others(shown_ids: Sequence[str]) -> None:
     """Runs that go on or wait while another one is on the page."""
     for job in runs().jobs():
-        if not job.ended and job.id != shown_id:
+        if not job.ended and job.id not in shown_ids:
             st.button(
                 f"{_STEPS[job.state]}: {plain(_what(job))}",
                 icon=":material/visibility:",
@@ -56,25 +67,39 @@ def _what(job: Job) -> str:
 
 
 @st.fragment(run_every=_POLL_S)
-def _running(job_id: str) -> None:
+def _running(job_id: str, key: str) -> None:
+    _live(job_id, key, busy=False)
+
+
+@st.fragment(run_every=_BUSY_POLL_S)
+def _measuring(job_id: str, key: str) -> None:
+    _live(job_id, key, busy=True)
+
+
+def _live(job_id: str, key: str, busy: bool) -> None:
     job = runs().get(job_id)
-    if job is None or job.ended:
-        # Once, so that the page shows the end and this fragment is not drawn again.
+    if job is None or job.ended or job.state == "chatting" or (job.state in _BUSY) is not busy:
+        # Once, so that the page shows what comes next and this fragment is not drawn again.
         st.rerun()
-    with st.container(border=True, key="run"):
+    with st.container(border=True, key=key):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(f"**{plain(_what(job))}** · :shimmer[{_STEPS[job.state]}] {_detail(job)}", width="content")
-            st.button("Stop", icon=":material/stop:", on_click=job.cancel, key="stop_run")
+            st.button("Stop", icon=":material/stop:", on_click=job.cancel, key=f"stop_{key}")
         downloading = job.last(protocol.Downloading)
         if job.state == "downloading" and downloading and downloading.total_bytes:
             st.progress(min(downloading.done_bytes / downloading.total_bytes, 1.0))
-        if job.text:
-            st.text(job.text)
+        if job.turns:
+            chat_view.turn(job.turns[-1])
 
 
 def _detail(job: Job) -> str:
     if job.state == "queued" and job.position:
         return f"number {job.position} in the queue"
+    loading = job.last(protocol.Loading)
+    if job.state == "loading" and loading and loading.file_bytes:
+        return f"{size(loading.file_bytes)} with {plain(loading.binding)}"
+    if job.state == "answering" and job.turns and job.turns[-1].tokens_per_s:
+        return rate(job.turns[-1].tokens_per_s)
     downloading = job.last(protocol.Downloading)
     if job.state == "downloading" and downloading:
         pace = f", {size(downloading.bytes_per_s)}/s" if downloading.bytes_per_s else ""
@@ -90,40 +115,39 @@ def _detail(job: Job) -> str:
     return ""
 
 
-def _ended(job: Job) -> None:
-    with st.container(border=True, key="run"):
+def _shown(job: Job, key: str) -> None:
+    """A run that has shown what it can: its figures, its answer, and the chat while the model is loaded."""
+    with st.container(border=True, key=key):
         if job.state == "failed":
             st.error(plain(job.error), icon=":material/error:", title=f"{plain(_what(job))} could not be run")
+            if isinstance(job.exception, OutOfMemoryError):
+                smaller_view.offer(job.request, key)
         elif job.state == "cancelled":
             st.info(
                 "Its process is gone and its memory is free.",
                 icon=":material/stop_circle:",
                 title=f"Stopped {plain(_what(job))}",
             )
-        if job.measurement:
-            measured(job.measurement)
-            if problem := storing_problem():
-                st.warning(plain(problem))
-        answered = job.last(protocol.Answered)
-        if job.text:
-            st.markdown("**Its answer**")
-            st.text(job.text)
-        if answered:
-            st.caption(
-                f"{count(answered.answer_tokens)} tokens, the first after {seconds(answered.ttft_s)}, then "
-                f"{rate(answered.decode_tokens_per_s)} {badge('measured here')}"
-                + ("" if answered.template == "file" else " · the file has no chat template: plain completion")
-            )
-        st.button("Close", icon=":material/close:", type="tertiary", key="close_run", on_click=_close)
+        for result in job.measurements:
+            measured(result)
+        if job.measurement and (problem := storing_problem()):
+            st.warning(plain(problem))
+        chat_view.show(job, key)
+        if job.ended:
+            st.button("Close", icon=":material/close:", type="tertiary", key=f"close_{key}", on_click=_close)
 
 
 def _close() -> None:
-    st.query_params.pop("run", None)
+    for name in ("run", "beside"):
+        st.query_params.pop(name, None)
 
 
 def measured(result: Measurement) -> None:
     """Predicted beside measured, and how the run went."""
-    st.markdown(f"**{plain(f'{result.model_id} {result.quantization}'.strip())}** · predicted beside measured")
+    counts = f"{result.prompt_tokens} prompt and {result.gen_tokens} generated tokens"
+    st.markdown(
+        f"**{plain(f'{result.model_id} {result.quantization}'.strip())}** · predicted beside measured · {counts}"
+    )
     rows: list[tuple[str, str, str, str]] = []
 
     def add(name: str, predicted: float | None, value: float | None, words: Callable[[float], str]) -> None:
@@ -141,14 +165,15 @@ def measured(result: Measurement) -> None:
     spread = f"{rate(result.decode_low)} to {rate(result.decode_high)}"
     peak = f" · peak resident {size(result.peak_resident_bytes)}" if result.peak_resident_bytes else ""
     st.caption(
-        f"Medians of {result.repeats} repeats ({spread}) · {result.prompt_tokens} prompt and {result.gen_tokens} "
-        f"generated tokens · loaded in {seconds(result.load_s)}{peak} · {result.binding}"
+        f"Medians of {result.repeats} repeats ({spread}) · loaded in {seconds(result.load_s)}{peak} · {result.binding}"
     )
     if result.rehearsal:
         st.caption("A rehearsal: nothing was downloaded, and the load time leaves out reading the file from disk.")
         if result.settings.gpu_layers:
             st.caption("Zeros draw less power than weights: at its power limit a GPU may be slower with the real file.")
-    if result.noisy:
+    if result.runtime == "openai":
+        st.caption(f"At {plain(result.build)}, by this computer's clock: it corrects no estimate.")
+    elif result.noisy:
         st.warning(f"Noisy, so it corrects nothing: {plain(result.noise_reason)}", icon=":material/graphic_eq:")
     else:
         st.caption("Kept in the history. From now on it corrects the estimates for this computer.")

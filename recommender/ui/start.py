@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, default_threads, estimate_one
@@ -9,27 +11,84 @@ from recommender.errors import RecommenderError, RunError
 from recommender.probe import plan_probe, read_memory
 from recommender.runner.bindings import choose_binding
 from recommender.runner.hub import cached
-from recommender.runner.rehearse import prepare, submit
-from recommender.trial import RehearsalPlan, Source, found_on_hub, run_request
-from recommender.types import Device, Pick, Settings
+from recommender.runner.jobs import Job
+from recommender.runner.protocol import TokenCounts
+from recommender.runner.rehearse import expected_s, prepare, submit
+from recommender.runner.runners import make_runner
+from recommender.trial import RehearsalPlan, Source, found_on_hub, run_request, usual_settings
+from recommender.types import Device, Pick, Settings, Task
 from recommender.ui.resources import calibration_of, catalog, forget_device, runs, this_device
 
 PROMPT = "Explain in three sentences why the sky is blue."
 CONTEXT_TOKENS = 4096
 _RUNTIME = "llama.cpp"
+_LONGEST_TASK_S = 60.0  # a task's own profile is measured as well where its repeats take at most so long
 
 
-def start(source: Source, settings: Settings, prompt: str, device: Device, forecast: EstimateAnswer | None) -> None:
-    """Look the file up where the catalog names none, queue the run and put it into the URL; draws the page anew.
+@dataclass(frozen=True)
+class Trial:
+    """What is to be run, with which settings, and what it should show."""
+
+    source: Source
+    settings: Settings
+    forecast: EstimateAnswer | None
+
+
+def start(
+    source: Source,
+    settings: Settings,
+    prompt: str,
+    device: Device,
+    forecast: EstimateAnswer | None,
+    task_counts: TokenCounts | None = None,
+) -> None:
+    """Queue a run whose model stays for a chat, and put it into the URL; draws the page anew.
 
     Raises:
         DownloadError: the Hub cannot be asked, or has no such file.
-        RunError: too many runs are waiting.
+        RunError: it cannot work here, or too many runs are waiting.
     """
-    with st.spinner("Looking the file up …"):
-        found = found_on_hub(source)
-    st.query_params["run"] = runs().submit(run_request(found, settings, prompt, device, forecast)).id
+    _end_own_chat()
+    job = _submit(source, settings, prompt, device, forecast, task_counts, keep_loaded=True)
+    st.query_params["run"] = job.id
+    st.query_params.pop("beside", None)
     st.rerun()
+
+
+def start_both(first: Trial, second: Trial, prompt: str, device: Device) -> None:
+    """Queue the same prompt for two models, one after the other; draws the page anew. Errors as for ``start``."""
+    _end_own_chat()
+    jobs = [
+        _submit(one.source, one.settings, prompt, device, one.forecast, None, keep_loaded=False)
+        for one in (first, second)
+    ]
+    st.query_params["run"], st.query_params["beside"] = (job.id for job in jobs)
+    st.rerun()
+
+
+def _submit(
+    source: Source,
+    settings: Settings,
+    prompt: str,
+    device: Device,
+    forecast: EstimateAnswer | None,
+    task_counts: TokenCounts | None,
+    keep_loaded: bool,
+) -> Job:
+    with st.spinner("Looking the file up …"):
+        found = found_on_hub(source) if source.runtime == "llama.cpp" else source
+    request = run_request(found, settings, prompt, device, forecast, task_counts=task_counts, keep_loaded=keep_loaded)
+    plan = make_runner(request.runtime).plan(request)
+    if plan.problem:
+        raise RunError(plan.problem)
+    return runs().submit(request)
+
+
+def _end_own_chat() -> None:
+    """Give back the memory of the chat that this page shows: who starts another run is done with it."""
+    job = runs().get(st.query_params.get("run", ""))
+    if job is not None and job.state == "chatting":
+        job.close()
 
 
 def start_rehearsal(plan: RehearsalPlan, device: Device) -> None:
@@ -39,18 +98,9 @@ def start_rehearsal(plan: RehearsalPlan, device: Device) -> None:
         BadInputError: the model's exact shape is not known.
         RunError: memory or disk would not hold it, or too many runs are waiting.
     """
-    forecast = plan.forecast
-    request = prepare(
-        forecast.model_id,
-        forecast.quantization,
-        forecast.settings,
-        catalog=catalog(),
-        device=device,
-        estimate=forecast.estimate,
-        prompt_tokens=plan.prompt_tokens,
-        gen_tokens=plan.gen_tokens,
-    )
-    st.query_params["run"] = submit(runs(), request).id
+    _end_own_chat()
+    st.query_params["run"] = submit(runs(), prepare(plan.rehearsal(), catalog(), device)).id
+    st.query_params.pop("beside", None)
     st.rerun()
 
 
@@ -71,7 +121,14 @@ def start_probe() -> None:
     start_rehearsal(plan_probe(probed.device, catalog()), probed.device)
 
 
-def start_pick(pick: Pick) -> None:
+def task_counts(task: Task, forecast: EstimateAnswer | None) -> TokenCounts | None:
+    """What the task's own texts look like, where measuring that does not take too long; else None."""
+    estimate = forecast.estimate if forecast else None
+    took = expected_s(estimate, task.prompt_tokens, task.answer_tokens)
+    return TokenCounts(task.prompt_tokens, task.answer_tokens) if took <= _LONGEST_TASK_S else None
+
+
+def start_pick(pick: Pick, task: Task) -> None:
     """Run a pick on this computer, with its context and what this computer makes of the rest."""
     device = this_device()
     path = cached(pick.file_repo, pick.file_name) if pick.file_repo and pick.file_name else None
@@ -82,6 +139,7 @@ def start_pick(pick: Pick) -> None:
         path=str(path or ""),
         repo=pick.file_repo,
         file=pick.file_name,
+        file_bytes=pick.estimate.file_bytes,
     )
     context_tokens = pick.settings.context_tokens if pick.settings else CONTEXT_TOKENS
     request = EstimateRequest(pick.model_id, source.quantization, device, _RUNTIME, context_tokens)
@@ -92,9 +150,5 @@ def start_pick(pick: Pick) -> None:
     except RecommenderError:
         # A file that cannot be predicted can still be measured.
         settings = usual_settings(context_tokens, default_threads(device), -1)
-    start(source, settings, st.session_state.get("prompt") or PROMPT, device, forecast)
-
-
-def usual_settings(context_tokens: int, threads: int, gpu_layers: int) -> Settings:
-    """What llama.cpp does when nothing else is asked; ``gpu_layers`` −1 is as many as fit."""
-    return Settings(context_tokens, "f16", 2048, 512, 1, threads, gpu_layers, True)
+    prompt = st.session_state.get("prompt") or PROMPT
+    start(source, settings, prompt, device, forecast, task_counts(task, forecast))

@@ -55,19 +55,15 @@ def prior(catalog: Catalog, smallest: str, here: Device) -> EstimateAnswer:
     return estimate_one(request, catalog)
 
 
+Plan = tuple[rehearse.Rehearsal, Catalog, Device]
+
+
 @pytest.fixture
-def plan(catalog: Catalog, smallest: str, here: Device, prior: EstimateAnswer, home: Path) -> dict[str, object]:
-    return {
-        "model_id": smallest,
-        "quantization": QUANTIZATION,
-        "settings": SETTINGS,
-        "catalog": catalog,
-        "device": here,
-        "estimate": prior.estimate,
-        "prompt_tokens": 32,
-        "gen_tokens": 8,
-        "repeats": 1,
-    }
+def plan(catalog: Catalog, smallest: str, here: Device, prior: EstimateAnswer, home: Path) -> Plan:
+    wanted = rehearse.Rehearsal(
+        smallest, QUANTIZATION, SETTINGS, prior.estimate, prompt_tokens=32, gen_tokens=8, repeats=1
+    )
+    return wanted, catalog, here
 
 
 @pytest.fixture
@@ -86,14 +82,14 @@ def files() -> list[Path]:
 
 
 def test_a_rehearsal_measures_what_the_real_file_would_need_and_leaves_nothing_behind(
-    plan: dict[str, object], prior: EstimateAnswer, binding: str
+    plan: Plan, prior: EstimateAnswer, binding: str
 ) -> None:
     seen: list[protocol.Event] = []
-    found = rehearse.rehearse(**plan, binding=binding, on_event=seen.append)  # type: ignore[arg-type]
+    found = rehearse.rehearse(replace(plan[0], binding=binding), *plan[1:], seen.append)
 
     assert found.rehearsal
-    assert found.model_id == plan["model_id"]
-    assert found.file_name == f"{str(plan['model_id']).split('/')[1]}-{QUANTIZATION}.gguf"
+    assert found.model_id == plan[0].model_id
+    assert found.file_name == f"{plan[0].model_id.split('/')[1]}-{QUANTIZATION}.gguf"
     assert found.binding.startswith(binding)
     assert found.build
     assert (found.prompt_tokens, found.gen_tokens, found.repeats) == (32, 8, 1)
@@ -165,12 +161,12 @@ def test_the_command_refuses_nonsense_in_a_sentence(
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_file_has_the_models_size_and_takes_a_few_mb_of_disk(plan: dict[str, object], catalog: Catalog) -> None:
+def test_the_file_has_the_models_size_and_takes_a_few_mb_of_disk(plan: Plan, catalog: Catalog) -> None:
     [model_id] = catalog.cursor().execute(
         "SELECT model_id FROM models JOIN shapes USING (model_id) WHERE complete AND n_expert IS NULL "
         "AND params_total BETWEEN 6e9 AND 9e9 ORDER BY params_total, model_id LIMIT 1"
     ).fetchall()[0]  # fmt: skip
-    request = rehearse.prepare(**plan | {"model_id": model_id, "estimate": None})  # type: ignore[arg-type]
+    request = rehearse.prepare(replace(plan[0], model_id=model_id, estimate=None), *plan[1:])
     status = Path(request.model_path).stat()
     expected = layout(rehearse.architecture_of(catalog, model_id), QUANTIZATION).file_bytes
 
@@ -179,10 +175,8 @@ def test_the_file_has_the_models_size_and_takes_a_few_mb_of_disk(plan: dict[str,
     assert status.st_blocks * 512 < 30 * MIB
 
 
-def test_a_rehearsal_that_is_stopped_while_it_runs_takes_its_file_along(
-    plan: dict[str, object], manager: RunManager
-) -> None:
-    request = rehearse.prepare(**plan | {"repeats": 500})  # type: ignore[arg-type]
+def test_a_rehearsal_that_is_stopped_while_it_runs_takes_its_file_along(plan: Plan, manager: RunManager) -> None:
+    request = rehearse.prepare(replace(plan[0], repeats=500), *plan[1:])
     assert Path(request.model_path).exists()
     job = rehearse.submit(manager, request)
     until(lambda: job.last(protocol.WarmUp))
@@ -192,9 +186,9 @@ def test_a_rehearsal_that_is_stopped_while_it_runs_takes_its_file_along(
 
 
 def test_a_rehearsal_whose_process_is_killed_fails_in_a_sentence_and_takes_its_file_along(
-    plan: dict[str, object], manager: RunManager
+    plan: Plan, manager: RunManager
 ) -> None:
-    request = rehearse.prepare(**plan | {"repeats": 500})  # type: ignore[arg-type]
+    request = rehearse.prepare(replace(plan[0], repeats=500), *plan[1:])
     job = rehearse.submit(manager, request)
     until(lambda: job.last(protocol.WarmUp))
     assert job.pid is not None
@@ -204,8 +198,8 @@ def test_a_rehearsal_whose_process_is_killed_fails_in_a_sentence_and_takes_its_f
     assert "killed from outside" in job.error
 
 
-def test_a_shape_that_the_runtime_refuses_fails_in_a_sentence_about_the_model(plan: dict[str, object]) -> None:
-    request = rehearse.prepare(**plan)  # type: ignore[arg-type]
+def test_a_shape_that_the_runtime_refuses_fails_in_a_sentence_about_the_model(plan: Plan) -> None:
+    request = rehearse.prepare(*plan)
     path = Path(request.model_path)
     data = path.read_bytes()
     path.write_bytes(data.replace(b"blk.0.attn_q.weight", b"blk.0.attn_q.weighs"))
@@ -213,10 +207,10 @@ def test_a_shape_that_the_runtime_refuses_fails_in_a_sentence_about_the_model(pl
         rehearse.measure(request)
 
 
-def test_a_queue_that_is_closed_keeps_no_file(plan: dict[str, object]) -> None:
+def test_a_queue_that_is_closed_keeps_no_file(plan: Plan) -> None:
     manager = RunManager()
     manager.close()
-    request = rehearse.prepare(**plan)  # type: ignore[arg-type]
+    request = rehearse.prepare(*plan)
     with pytest.raises(RunError, match="shutting down"):
         rehearse.submit(manager, request)
     assert files() == []
@@ -236,7 +230,7 @@ time.sleep(600)
 
 
 def test_files_of_a_killed_program_are_removed_at_the_next_start_and_those_of_a_living_one_stay(
-    plan: dict[str, object],
+    plan: Plan,
 ) -> None:
     def program() -> tuple[subprocess.Popen[str], Path]:
         root = str(Path(__file__).parents[2])
@@ -255,7 +249,7 @@ def test_files_of_a_killed_program_are_removed_at_the_next_start_and_those_of_a_
         killed.kill()
         killed.wait()
         assert its_file.exists()
-        mine = Path(rehearse.prepare(**plan).model_path)  # type: ignore[arg-type]
+        mine = Path(rehearse.prepare(*plan).model_path)
         assert files() == sorted([other_file.parent, mine.parent])
     finally:
         alive.kill()
@@ -280,16 +274,14 @@ def test_a_process_that_got_the_id_of_a_dead_one_does_not_keep_its_files(home: P
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_memory_would_not_hold_is_refused_with_the_numbers(plan: dict[str, object], here: Device) -> None:
+def test_what_memory_would_not_hold_is_refused_with_the_numbers(plan: Plan, here: Device) -> None:
     tight = replace(here, ram_free_bytes=100.0 * MIB)
     with pytest.raises(RunError, match=r"needs 0\.\d GiB of memory, 0\.1 GiB are free: short by"):
-        rehearse.rehearse(**plan | {"device": tight})  # type: ignore[arg-type]
+        rehearse.rehearse(*plan[:2], tight)
     assert not paths.scratch_dir().exists()
 
 
-def test_pages_that_the_system_can_take_back_need_no_room(
-    plan: dict[str, object], here: Device, prior: EstimateAnswer
-) -> None:
+def test_pages_that_the_system_can_take_back_need_no_room(plan: Plan, here: Device, prior: EstimateAnswer) -> None:
     memory = prior.estimate.memory
     assert memory is not None
     roomy = replace(
@@ -308,36 +300,34 @@ def test_memory_of_a_card_is_checked_apart(workstation: Device) -> None:
     rehearse._check_memory("m", "q", replace(memory, gpu_bytes=20 * GIB), workstation)
 
 
-def test_a_model_without_an_exact_shape_is_refused(plan: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_an_exact_shape_is_refused(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rehearse._texts
     monkeypatch.setattr(rehearse, "_texts", lambda *args: whole(*args) | {"n_layer": ""})
     with pytest.raises(BadInputError, match=r"cannot be rehearsed, because its exact shape is not known.*n_layer"):
-        rehearse.prepare(**plan)  # type: ignore[arg-type]
+        rehearse.prepare(*plan)
 
 
-def test_an_unknown_model_is_refused_with_the_nearest_names(plan: dict[str, object]) -> None:
+def test_an_unknown_model_is_refused_with_the_nearest_names(plan: Plan) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean"):
-        rehearse.prepare(**plan | {"model_id": str(plan["model_id"])[:-2] + "xx"})  # type: ignore[arg-type]
+        rehearse.prepare(replace(plan[0], model_id=plan[0].model_id[:-2] + "xx"), *plan[1:])
 
 
-def test_a_full_disk_is_refused_before_anything_is_written(
-    plan: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_refused_before_anything_is_written(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1.0 * MIB))
     with pytest.raises(RunError, match=r"needs up to 0\.1 GiB in .*, where 0\.0 GiB are free"):
-        rehearse.prepare(**plan)  # type: ignore[arg-type]
+        rehearse.prepare(*plan)
     assert files() == []
 
 
 def test_a_disk_without_sparse_files_refuses_large_models_and_takes_small_ones(
-    plan: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (rehearse, weightless):
         monkeypatch.setattr(module, "supports_sparse_files", lambda _: False)
     with pytest.raises(RunError, match="does not keep sparse files"):
-        rehearse.prepare(**plan | {"model_id": "Qwen/Qwen3-4B", "estimate": None})  # type: ignore[arg-type]
+        rehearse.prepare(replace(plan[0], model_id="Qwen/Qwen3-4B", estimate=None), *plan[1:])
     assert files() == []
-    assert Path(rehearse.prepare(**plan).model_path).exists()  # type: ignore[arg-type]
+    assert Path(rehearse.prepare(*plan).model_path).exists()
 
 
 # ── how long it takes ────────────────────────────────────────────────────────────────────────────────────────

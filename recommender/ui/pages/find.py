@@ -7,7 +7,7 @@ import streamlit as st
 from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
-from recommender.types import Pick, Recommendation
+from recommender.types import Pick, Recommendation, Task
 from recommender.ui import cards, empty, run_view, tables
 from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
@@ -24,12 +24,12 @@ def _try(pick: Pick) -> None:
     st.session_state["wanted"] = pick
 
 
-def _run() -> None:
+def _run(task: Task) -> None:
     """Start what was clicked, and show the run of the URL."""
     wanted: Pick | None = st.session_state.pop("wanted", None)
     try:
         if wanted is not None:
-            start_pick(wanted)
+            start_pick(wanted, task)
         elif st.session_state.pop("probe_wanted", False):
             start_probe()
     except RecommenderError as error:
@@ -116,7 +116,7 @@ except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
 
-_run()
+_run(answer.task)
 if answer.picks:
     cards.answer_card(answer, asked.here, _try)
     if answer.alternatives:

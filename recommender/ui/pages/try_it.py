@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import streamlit as st
 
-from recommender.catalog.queries import variant_columns
 from recommender.engine.estimate_rows import (
     EstimateAnswer,
     EstimateRequest,
@@ -17,93 +17,72 @@ from recommender.engine.estimate_rows import (
 from recommender.engine.file_rows import file_row
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import RecommenderError
-from recommender.runner.gguf_header import GgufHeader, read_header
-from recommender.runner.hub import cached
-from recommender.trial import Source, plan_rehearsal
-from recommender.types import Device
-from recommender.ui import run_view
+from recommender.trial import plan_rehearsal, usual_settings
+from recommender.types import BATCH_TOKENS, KV_TYPES, UBATCH_TOKENS, Device, Settings
+from recommender.ui import run_view, sources
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import bindings, calibration_of, catalog, this_device
-from recommender.ui.start import CONTEXT_TOKENS, PROMPT, start, start_rehearsal, usual_settings
+from recommender.ui.sources import Chosen
+from recommender.ui.start import CONTEXT_TOKENS, PROMPT, Trial, start, start_both, start_rehearsal
 from recommender.ui.words import badge, plain
 
-_HUB, _LOCAL = "A model of the catalog", "A GGUF file on this computer"
-_RUNTIME = "llama.cpp"
 _LONGEST_CONTEXT = 1_048_576
+_AS_FIT = -1  # GPU layers: as many as there is room for
 
 
-def _from_catalog() -> Source | None:
-    """A model and quantization of the catalog; its file is fetched when it is not here yet."""
-    models = {model.model_id: model for model in catalog().models()}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        model_id = st.selectbox(
-            "Model",
-            list(models),
-            index=None,
-            format_func=lambda one: models[one].name if one in models else one,
-            placeholder="Search models",
-            key="model",
-            width=360,
-            **BOUND,
+def _settings(device: Device, limit: int) -> Settings:
+    """The settings of the run: what this computer makes best of it, and each can be changed."""
+    with st.popover("Settings", icon=":material/tune:"):
+        context_tokens = st.number_input(
+            "Context, tokens", 1, _LONGEST_CONTEXT, min(CONTEXT_TOKENS, limit), key="try_context", **BOUND
         )
-        if model_id is None:
-            st.caption("Choose a model here, or press Try it on the Find page.")
-            return None
-        rows = {row["quantization"]: row for row in variant_columns(catalog(), model_id, _RUNTIME)}
-        if not rows:
-            st.warning(f"llama.cpp does not take {plain(model_id)}.")
-            return None
-        usual = "Q4_K_M" if "Q4_K_M" in rows else next(iter(rows))
-        quantization = st.selectbox(
-            "Quantization", list(rows), index=list(rows).index(usual), key="quant", width=160, **BOUND
+        threads = st.number_input("Threads", 1, 1024, default_threads(device), key="threads", **BOUND)
+        layers = st.number_input(
+            "Layers on the GPU", _AS_FIT, 1000, _AS_FIT, key="gpu_layers", help="−1: as many as fit.", **BOUND
         )
-    row = rows.get(quantization) or rows[usual]
-    repo, file = row["repo"], row["file"]
-    path = cached(repo, file) if repo and file else None
-    license_name = models[model_id].license or "licence not recorded"
-    if path is not None:
-        label = f"Try it · already here · {license_name}"
-    else:
-        about = "" if row["published_bytes"] else "about "
-        label = f"Try it · {about}{size(row['published_bytes'] or row['file_bytes'])} download · {license_name}"
-    return Source(model_id, row["quantization"], label, path=str(path or ""), repo=repo, file=file)
-
-
-def _from_disk() -> tuple[Source | None, GgufHeader | None]:
-    """A GGUF that is on this computer; its header is read before anything is loaded."""
-    path = st.text_input(
-        "Path of the GGUF file",
-        placeholder="~/models/model-Q4_K_M.gguf",
-        key="gguf_path",
-        persist_state="session",
+        kv_type = st.selectbox("KV cache type", KV_TYPES, KV_TYPES.index("f16"), key="kv_type", **BOUND)
+        flash = st.toggle("Flash attention", value=True, key="flash_attn", **BOUND)
+        batch = st.number_input("Batch, tokens", 1, 65_536, BATCH_TOKENS, key="batch", **BOUND)
+        ubatch = st.number_input("Physical batch, tokens", 1, 65_536, UBATCH_TOKENS, key="ubatch", **BOUND)
+    return replace(
+        usual_settings(int(context_tokens), int(threads), int(layers)),
+        kv_type=kv_type,
+        flash_attn=flash,
+        batch_tokens=int(batch),
+        ubatch_tokens=min(int(ubatch), int(batch)),
     )
-    if not path.strip():
-        return None, None
-    header = read_header(path.strip())
-    known = next((one.model_id for one in catalog().models() if one.name.casefold() == header.name.casefold()), "")
-    st.caption(
-        f"{plain(header.name or header.path.name)} · {plain(header.architecture)} · "
-        f"{plain(header.quantization or 'unknown type')} · {size(header.file_bytes)}"
+
+
+def _request(chosen: Chosen, device: Device, settings: Settings) -> EstimateRequest:
+    return EstimateRequest(
+        chosen.source.model_id,
+        chosen.source.quantization,
+        device,
+        runtime=chosen.source.runtime,
+        context_tokens=settings.context_tokens,
+        kv_type=settings.kv_type,
+        batch_tokens=settings.batch_tokens,
+        ubatch_tokens=settings.ubatch_tokens,
+        threads=settings.threads,
+        gpu_layers=settings.gpu_layers,
+        flash_attn=settings.flash_attn,
     )
-    label = f"Try it · {size(header.file_bytes)}, already here"
-    name = known or header.name or header.path.name
-    return Source(name, header.quantization, label, path=str(header.path)), header
 
 
-def _predict(
-    source: Source, header: GgufHeader | None, device: Device, context_tokens: int, threads: int
-) -> EstimateAnswer | None:
+def _predict(chosen: Chosen, device: Device, settings: Settings) -> EstimateAnswer | None:
     """What the run should show; ``None``, with the reason on the page, when it cannot be predicted.
 
     A file here is predicted from its own header, so it need not be one that the catalog knows.
     """
-    request = EstimateRequest(
-        source.model_id, source.quantization, device, context_tokens=context_tokens, threads=threads
-    )
+    if chosen.source.runtime == "openai":
+        st.caption("No prediction: what computer that server runs on is not known.")
+        return None
+    request = _request(chosen, device, settings)
     try:
-        if header is not None:
-            return estimate_row(request, file_row(header, source.model_id), calibration_of(device))
+        if chosen.header is not None:
+            row = file_row(chosen.header, chosen.source.model_id)
+            return estimate_row(replace(request, runtime="llama.cpp"), row, calibration_of(device))
         return estimate_one(request, catalog(), calibration_of(device))
     except RecommenderError as error:
         st.caption(f"No prediction: {plain(str(error))}")
@@ -130,72 +109,88 @@ def _forecast(answer: EstimateAnswer, free_bytes: float | None) -> None:
         )
 
 
-def _form() -> None:
-    device = this_device()
-    kind = st.segmented_control(
-        "What to run", [_HUB, _LOCAL], default=_HUB, key="source", required=True, label_visibility="collapsed", **BOUND
-    )
-    source, header = _from_disk() if kind == _LOCAL else (_from_catalog(), None)
-    if source is None:
-        return
-    prompt = st.text_area(
-        "Prompt",
-        PROMPT,
-        key="prompt",
-        persist_state="session",
-        max_chars=20_000,
-        height=90,
-    )
-    with st.popover("Settings", icon=":material/tune:"):
-        limit = (header.context_tokens if header else None) or _LONGEST_CONTEXT
-        context_tokens = st.number_input(
-            "Context, tokens", 1, _LONGEST_CONTEXT, min(CONTEXT_TOKENS, limit), key="try_context", **BOUND
-        )
-        threads = st.number_input("Threads", 1, 1024, default_threads(device), key="threads", **BOUND)
-    forecast = _predict(source, header, device, int(context_tokens), int(threads))
+def _trial(chosen: Chosen, device: Device, settings: Settings) -> Trial:
+    forecast = _predict(chosen, device, settings)
     if forecast:
         _forecast(forecast, device.ram_free_bytes)
-    gpu_layers = forecast.settings.gpu_layers if forecast else -1
-    settings = usual_settings(int(context_tokens), int(threads), gpu_layers)
-    if st.button(plain(source.label), type="primary", icon=":material/play_arrow:", key="start"):
-        start(source, settings, prompt, device, forecast)
-    if header is None:
-        _rehearsal(source, device, int(context_tokens), int(threads))
+        settings = replace(settings, gpu_layers=forecast.settings.gpu_layers)
+    return Trial(chosen.source, settings, forecast)
 
 
-def _rehearsal(source: Source, device: Device, context_tokens: int, threads: int) -> None:
-    """Measure the choice before it is downloaded."""
-    request = EstimateRequest(
-        source.model_id, source.quantization, device, context_tokens=context_tokens, threads=threads
+def _form() -> None:
+    device = this_device()
+    where = st.segmented_control(
+        "Where",
+        [sources.HERE, sources.OLLAMA, sources.SERVER],
+        default=sources.HERE,
+        key="where",
+        required=True,
+        label_visibility="collapsed",
+        **BOUND,
     )
+    if where == sources.HERE and not bindings():
+        st.error(
+            "No llama.cpp is installed here. Add one with `pip install xllamacpp`, or `pip install llama-cpp-python` "
+            "where there is no wheel (an Intel Mac), then start the app again.",
+            icon=":material/extension_off:",
+        )
+        return
+    chosen = sources.choose(where)
+    if chosen is None:
+        return
+    header = chosen.header
+    prompt = st.text_area("Prompt", PROMPT, key="prompt", persist_state="session", max_chars=20_000, height=90)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        settings = _settings(device, (header.context_tokens if header else None) or _LONGEST_CONTEXT)
+        beside = where == sources.HERE and st.toggle(
+            "Beside a second model", key="both", help="The same prompt to two models, one after the other.", **BOUND
+        )
+    trial = _trial(chosen, device, settings)
+    second = None
+    if beside:
+        other = sources.from_catalog("second_")
+        if other is None:
+            return
+        second = _trial(other, device, settings)
+    label = trial.source.label if second is None else f"Try both · {second.source.label.removeprefix('Try it · ')}"
+    if st.button(plain(label), type="primary", icon=":material/play_arrow:", key="start"):
+        if second is not None:
+            start_both(trial, second, prompt, device)
+        start(trial.source, trial.settings, prompt, device, trial.forecast)
+    if header is None and second is None and where != sources.SERVER:
+        _rehearsal(chosen, device, settings)
+
+
+def _rehearsal(chosen: Chosen, device: Device, settings: Settings) -> None:
+    """Measure the choice before it is downloaded."""
     try:
-        plan = plan_rehearsal(request, catalog(), calibration_of(device))
+        plan = plan_rehearsal(_request(chosen, device, settings), catalog(), calibration_of(device))
     except RecommenderError:
         return  # the missing prediction has been explained above
     time = f"about {seconds(plan.expected_s)}" if math.isfinite(plan.expected_s) else "a minute or more"
     if st.button(f"Rehearse: {time}, downloads nothing", icon=":material/speed:", key="rehearse"):
         start_rehearsal(plan, device)
+    copied = chosen.source.file_bytes if chosen.source.runtime == "ollama" else None
     st.caption(
         "A rehearsal runs a file of zeros in the model's exact shape: speed and memory depend on the shape of the "
         "weights, not on their values."
+        + (f" Ollama copies it at its full size, {size(copied)}, and removes it afterwards." if copied else "")
     )
 
 
 st.header("Try it on this computer", anchor=False)
-if not bindings():
-    st.error(
-        "No llama.cpp is installed here. Add one with `pip install xllamacpp`, or `pip install llama-cpp-python` where "
-        "there is no wheel (an Intel Mac), then start the app again.",
-        icon=":material/extension_off:",
-    )
-    st.stop()
-
-if job_id := st.query_params.get("run"):
+job_id, beside_id = st.query_params.get("run", ""), st.query_params.get("beside", "")
+if job_id and beside_id:
+    for column, one, key in zip(st.columns(2), (job_id, beside_id), ("run", "beside"), strict=True):
+        with column:
+            run_view.show(one, key)
+elif job_id:
     run_view.show(job_id)
+if job_id:
     st.subheader("Run another", anchor=False)
 try:
     _form()
 except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
-run_view.others(job_id or "")
-st.caption(f"Runs with {bindings()[0].name}, one at a time, each in a process of its own.")
+run_view.others((job_id, beside_id))
+st.caption("One run at a time, each in a process of its own.")
