@@ -103,7 +103,10 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("rehearse", _rehearse, "measure a model of the catalog here without downloading it")
     command.add_argument("--model", help="model id or name")
-    command.add_argument("--runtime", default="llama.cpp", help="runtime (llama.cpp, the only one so far)")
+    command.add_argument("--runtime", default="llama.cpp", help="llama.cpp, or ollama: its server copies the file")
+    command.add_argument("--top", type=int, help="instead of one model: the first so many picks, then ranked again")
+    command.add_argument("--task", default="chat", help="task of the picks (chat)")
+    command.add_argument("--priority", default="balanced", help="of the picks (balanced)")
     _run_arguments(command)
     command.add_argument("--prompt-tokens", type=int, help="tokens of the measured prompt (512, or fewer for 20 s)")
     command.add_argument("--gen-tokens", type=int, help="tokens generated per repeat (128, or fewer for 20 s)")

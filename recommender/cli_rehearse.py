@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+from recommender.batch import Reranked, plan_batch, rerank
 from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import this_machine
 from recommender.engine.estimate_rows import EstimateRequest
+from recommender.engine.recommend import recommend
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import BadInputError, RecommenderError
 from recommender.present import estimate_json, jsonable
@@ -20,9 +23,9 @@ from recommender.runner import protocol
 from recommender.runner.bindings import choose_binding
 from recommender.runner.rehearse import REPEATS, rehearse
 from recommender.trial import RehearsalPlan, plan_rehearsal
-from recommender.types import Device, Estimate, Figure, Measurement
+from recommender.types import Device, Estimate, Figure, Measurement, Need
 
-RUNTIME = "llama.cpp"
+RUNTIMES = ("llama.cpp", "ollama")
 NO_DISK = "The load time leaves out reading the file from disk: there is nothing to read."
 UPPER_BOUND = "Zeros draw less power than weights, so a GPU at its power limit may be slower with the real file."
 
@@ -34,19 +37,22 @@ def rehearse_command(arguments: argparse.Namespace) -> tuple[Any, str]:
         BadInputError: no model was named, its shape is not known, or a number makes no sense.
         RecommenderError: it would not fit, or could not be loaded or run.
     """
-    if not arguments.model or not arguments.quant:
-        raise BadInputError("Say what to rehearse: --model and --quant.")
-    if arguments.runtime != RUNTIME:
-        raise BadInputError(f"{arguments.runtime} cannot be rehearsed, only {RUNTIME}: leave --runtime out.")
     if arguments.repeats < 1:
         raise BadInputError(f"--repeats must be at least 1, not {arguments.repeats}.")
+    if arguments.runtime not in RUNTIMES:
+        raise BadInputError(f"{arguments.runtime} cannot be rehearsed, only {' and '.join(RUNTIMES)}.")
+    if arguments.top is not None:
+        return _rehearse_first(arguments)
+    if not arguments.model or not arguments.quant:
+        raise BadInputError("Say what to rehearse: --model and --quant, or --top 5 for the first picks.")
     device = this_machine()
-    binding = choose_binding(arguments.binding)
+    binding = choose_binding(arguments.binding).id if arguments.runtime == RUNTIMES[0] else None
     with open_catalog() as catalog:
         request = EstimateRequest(
             arguments.model,
             arguments.quant,
             device,
+            runtime=arguments.runtime,
             context_tokens=arguments.context,
             threads=arguments.threads,
             gpu_layers=arguments.gpu_layers,
@@ -59,9 +65,64 @@ def rehearse_command(arguments: argparse.Namespace) -> tuple[Any, str]:
             arguments.gen_tokens,
             arguments.repeats,
         )
-        result = _rehearse_and_keep(plan, device, catalog, binding.id, arguments.repeats, arguments.json)
+        result = _rehearse_and_keep(plan, device, catalog, binding, arguments.repeats, arguments.json)
     estimate = plan.forecast.estimate
     return rehearsal_json(result, estimate), rehearsal_text(result, estimate)
+
+
+def _rehearse_first(arguments: argparse.Namespace) -> tuple[Any, str]:
+    """Rehearse the first picks for a task and rank them again."""
+    if arguments.top < 1:
+        raise BadInputError(f"--top must be at least 1, not {arguments.top}.")
+    device = this_machine()
+    binding = choose_binding(arguments.binding).id
+    need = Need(task=arguments.task, priority=arguments.priority)
+    with open_catalog() as catalog:
+        before = recommend(device, need, catalog, calibration=calibration_here(device, catalog))
+        planned = plan_batch(before, catalog, calibration_here(device, catalog), arguments.top)
+        measured, problems = {}, [f"{one.pick.name}: {one.problem}" for one in planned if one.problem]
+        for one in planned:
+            if one.plan is None:
+                continue
+            try:
+                result = _rehearse_and_keep(one.plan, device, catalog, binding, REPEATS, arguments.json)
+            except RecommenderError as error:
+                problems.append(f"{one.pick.name}: {error}")
+                continue
+            measured[result.model_id, result.quantization] = result
+        after = recommend(device, need, catalog, calibration=calibration_here(device, catalog))
+    rows = rerank([one.pick for one in planned], measured, after)
+    return batch_json(rows, problems), batch_text(rows, problems)
+
+
+def batch_json(rows: Sequence[Reranked], problems: Sequence[str]) -> dict[str, Any]:
+    """A batch of rehearsals, in the order that they have now."""
+    found = [
+        {
+            "model_id": row.pick.model_id,
+            "quantization": row.pick.quantization,
+            "rank_before": row.before,
+            "rank": row.after,
+            "predicted_decode_tokens_per_s": jsonable(row.pick.estimate.decode_tokens_per_s),
+            "measurement": jsonable(row.measurement) if row.measurement else None,
+        }
+        for row in rows
+    ]
+    return {"picks": found, "problems": list(problems)}
+
+
+def batch_text(rows: Sequence[Reranked], problems: Sequence[str]) -> str:
+    """A batch of rehearsals as lines."""
+    lines = ["now  before  decode: measured, predicted"]
+    for row in rows:
+        result, predicted = row.measurement, row.pick.estimate.decode_tokens_per_s
+        told = rate(result.decode_tokens_per_s) if result else "not measured"
+        noisy = f", noisy: {result.noise_reason}" if result and result.noisy else ""
+        guess = rate(predicted.value) if predicted else "unknown"
+        lines.append(
+            f"{row.after or 'out':>3}  {row.before:>6}  {row.pick.name} {row.pick.quantization}: {told}, {guess}{noisy}"
+        )
+    return "\n".join([*lines, *problems])
 
 
 def probe_command(device: Device, quiet: bool) -> tuple[Device, dict[str, Any], list[str]]:

@@ -8,7 +8,7 @@ from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.types import Pick, Recommendation, Task
-from recommender.ui import cards, empty, run_view, tables
+from recommender.ui import batch_view, cards, empty, run_view, tables
 from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
@@ -119,6 +119,8 @@ except RecommenderError as error:
 _run(answer.task)
 if answer.picks:
     cards.answer_card(answer, asked.here, _try)
+    if asked.here:
+        batch_view.offer(answer)
     if answer.alternatives:
         columns = st.columns(max(2, len(answer.alternatives)))
         for place, (trade, pick) in enumerate(answer.alternatives):
