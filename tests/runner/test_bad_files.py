@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,10 @@ import gguf
 import psutil
 import pytest
 
+from recommender.errors import OutOfMemoryError, RecommenderError
 from recommender.runner import RunManager, RunRequest
-from tests.runner.conftest import SETTINGS, finished
+from recommender.runner.gguf_header import read_header
+from tests.runner.conftest import PATIENCE_S, SETTINGS, finished
 from tests.tiny_gguf import write_tiny_gguf
 
 Ask = Callable[..., RunRequest]
@@ -72,3 +76,34 @@ def test_memory_that_runs_out_while_loading_gets_a_sentence(
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert job.state == "failed"
     assert "Memory ran out while long.gguf was loading" in job.error
+    assert isinstance(job.exception, OutOfMemoryError)
+
+
+def test_a_thousand_mutated_headers_each_end_in_a_sentence_or_an_answer(
+    ask: Ask, tiny: Path, tmp_path: Path, manager: RunManager
+) -> None:
+    """What our own reader lets pass goes to the real runtime, in a process of its own."""
+    whole = tiny.read_bytes()
+    header = whole.index(b"blk.0.attn_norm.weight") + 200
+    chance = random.Random(7)
+    path = tmp_path / "mutant.gguf"
+    ends = Counter[str]()
+    for _ in range(1000):
+        mutant = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            mutant[chance.randrange(header)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        path.write_bytes(mutant)
+        try:
+            read_header(path)
+        except RecommenderError as error:
+            ends["refused" if str(error).endswith(".") else str(error)] += 1
+            continue
+        job = manager.submit(ask(model_path=str(path), repeats=0, prompt="Hi", answer_tokens=1))
+        if not job.wait(PATIENCE_S):
+            job.cancel()
+        ends[job.state] += 1
+        assert job.state in ("done", "failed"), job.state
+        assert job.error.endswith(".") is (job.state == "failed"), job.error
+    assert set(ends) == {"refused", "done", "failed"}, ends
+    assert ends["refused"] > 100, ends
+    assert ends["done"] > 100, ends

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import gguf
 import psutil
 import pytest
 
-from recommender.errors import BadInputError, Cancelled, DatabaseLockedError, RunError
+from recommender.errors import BadInputError, Cancelled, DatabaseLockedError, OutOfMemoryError, RunError
 from recommender.runner import Job, Message, RunManager, RunRequest, child, measure, protocol
 from recommender.runner.channel import PARENT_GONE
 from recommender.types import MIB, Measurement
@@ -183,6 +184,32 @@ def test_a_worker_killed_from_outside_is_explained(ask: Ask, manager: RunManager
     assert finished(job).state == "failed"
     assert "killed from outside" in job.error
     assert "memory ran out" in job.error
+
+
+@pytest.mark.parametrize("stage", [protocol.Loading, protocol.Loaded, protocol.WarmUp, protocol.Repeat, protocol.Text])
+def test_a_worker_can_be_killed_at_any_stage(ask: Ask, tmp_path: Path, stage: type) -> None:
+    """At once, on the very event, whatever the process does next."""
+    path = write_tiny_gguf(tmp_path / "long.gguf", context_tokens=2**14)
+    settings = replace(SETTINGS, context_tokens=2**14)
+    jobs: list[Job] = []
+    kept: list[Measurement] = []
+
+    def kill(event: protocol.Event) -> None:
+        if isinstance(event, stage):
+            until(lambda: jobs)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(jobs[0].pid or 0, signal.SIGKILL)
+
+    manager = RunManager(on_measurement=kept.append)
+    many = 1 if stage is protocol.Text else 10**6
+    request = ask(model_path=str(path), settings=settings, repeats=many, prompt="Hi", answer_tokens=15_000)
+    jobs.append(manager.submit(request, kill))
+    job = finished(jobs[0])
+    assert (job.state, job.pid) == ("failed", None)
+    assert isinstance(job.exception, OutOfMemoryError)
+    assert len(kept) == (1 if stage is protocol.Text else 0)
+    assert finished(manager.submit(ask())).state == "done"
+    manager.close()
 
 
 @pytest.mark.parametrize(
