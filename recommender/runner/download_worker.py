@@ -6,15 +6,19 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from recommender.errors import DownloadError, RecommenderError
 from recommender.runner import hub, hub_errors, protocol
 from recommender.runner.channel import Channel, open_channel
 from recommender.runner.hub import DownloadRequest, FileChoice, RemoteFile
+from recommender.types import MIB
 
 _REPORT_EVERY_S = 0.2
+_RETRY_S = 1.0
+_RETRIES = 3  # that bring nothing
+_PIECE_BYTES = MIB  # written at once; a connection that breaks loses less than one
 
 
 def main() -> None:
@@ -45,8 +49,7 @@ def _fetch(choice: FileChoice, channel: Channel) -> Path:
 
 
 def _fetch_one(choice: FileChoice, file: RemoteFile, progress: _Progress, channel: Channel) -> None:
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     path = hub.local_path(choice.repo, file.path)
     part = hub.part_path(choice.repo, file)
@@ -62,8 +65,35 @@ def _fetch_one(choice: FileChoice, file: RemoteFile, progress: _Progress, channe
                 stream.seek(0)
                 have = 0
             progress.start(file, have)
-            # The Hub's own address, not the storage's it redirects to: that one expires.
-            address = f"{_endpoint()}/{choice.repo}/resolve/{choice.revision}/{quote(file.path)}"
+            _receive(choice, file, stream, progress)
+        channel.send(protocol.Verifying(file.path))
+        found = _sha256(part)
+        if file.sha256 and found != file.sha256:
+            part.unlink()
+            raise DownloadError(
+                f"{file.path} arrived damaged: its checksum is {found[:12]}… instead of {file.sha256[:12]}…. "
+                "It was removed; fetch it again."
+            )
+        # The note first: a file without one counts as not there and would be fetched anew.
+        hub.checksum_note(path).write_text(f"{found}  {path.name}\n", encoding="utf-8")
+        part.replace(path)
+        progress.file_done(file)
+
+
+def _receive(choice: FileChoice, file: RemoteFile, stream: BinaryIO, progress: _Progress) -> None:
+    """Append what lacks of a file. A broken transfer is taken up again while attempts bring something."""
+    import httpx2
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    constants.DOWNLOAD_CHUNK_SIZE = _PIECE_BYTES  # 10 MiB of its own accord, which some connections never reach
+    # The Hub's own address, not the storage's it redirects to: that one expires.
+    address = f"{_endpoint()}/{choice.repo}/resolve/{choice.revision}/{quote(file.path)}"
+    in_vain = 0
+    while True:
+        have = stream.tell()
+        try:
             http_get(
                 address,
                 stream,
@@ -73,18 +103,15 @@ def _fetch_one(choice: FileChoice, file: RemoteFile, progress: _Progress, channe
                 displayed_filename=file.path,
                 tqdm_class=progress.bar(),
             )
-        channel.send(protocol.Verifying(file.path))
-        found = _sha256(part)
-        if file.sha256 and found != file.sha256:
-            part.unlink()
-            raise DownloadError(
-                f"{file.path} arrived damaged: its checksum is {found[:12]}… instead of {file.sha256[:12]}…. "
-                "It was removed; fetch it again."
-            )
-        part.replace(path)
-        note = hub.checksum_note(path)
-        note.write_text(f"{found}  {path.name}\n", encoding="utf-8")
-        progress.file_done(file)
+            return
+        except (httpx2.ReadError, OSError) as error:
+            # http_get tries again after other errors of the network; without errno, OSError is a transfer too short.
+            if type(error) not in (httpx2.ReadError, OSError) or getattr(error, "errno", None) is not None:
+                raise
+            in_vain = 0 if stream.tell() > have else in_vain + 1
+            if in_vain > _RETRIES or stream.tell() >= file.size_bytes:
+                raise
+        time.sleep(_RETRY_S)
 
 
 def _endpoint() -> str:
@@ -111,7 +138,11 @@ class _Progress:
         self._began, self._new_bytes = time.monotonic(), 0
 
     def start(self, file: RemoteFile, have_bytes: int) -> None:
-        self._file, self._current = file.path, have_bytes
+        self._file = file.path
+        self.start_at(have_bytes)
+
+    def start_at(self, have_bytes: int) -> None:
+        self._current = have_bytes
         self._report(force=True)
 
     def add(self, count: int) -> None:
@@ -138,8 +169,8 @@ class _Progress:
         progress = self
 
         class Bar:
-            def __init__(self, **options: object) -> None:
-                pass
+            def __init__(self, initial: int = 0, **options: object) -> None:
+                progress.start_at(initial)  # 0 when the server sends the whole file in spite of a part
 
             def update(self, count: int) -> None:
                 progress.add(count)

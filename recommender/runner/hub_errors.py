@@ -72,4 +72,11 @@ def _disk(error: OSError, what: str) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{folder} cannot be written to. Set {paths.HOME_VARIABLE} to a folder that can."
+    if error.errno == errno.EFBIG:
+        return (
+            f"{what} is larger than a file may be in {folder}: a disk formatted as FAT32 ends at 4 GiB. Set "
+            f"{paths.HOME_VARIABLE} to a folder on another disk, or choose a smaller quantization."
+        )
+    if type(error) is OSError and error.errno is None:  # the Hub's client found another length than it was told
+        return f"What the Hub sent of {what} has not the length it told. Try again in a few minutes."
     return f"{what} could not be fetched: {error.strerror or error}. Try it again."

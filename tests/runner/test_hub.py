@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,9 +20,9 @@ from tests.runner.hub_server import COMMIT, HubServer, Repo
 REPO = "someone/Tiny-GGUF"
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    made = HubServer()
+@contextmanager
+def serving(made: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """Run a stand-in of the Hub and make it the one that downloads come from, into a home of its own."""
     thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", made.url)
@@ -30,10 +31,18 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
-    yield made
-    made.resume.set()
-    made.shutdown()
-    made.server_close()
+    try:
+        yield made
+    finally:
+        made.resume.set()
+        made.shutdown()
+        made.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with serving(HubServer(), monkeypatch, tmp_path) as made:
+        yield made
 
 
 def test_the_single_file_of_a_quantization_is_chosen_with_its_size_checksum_and_commit(server: HubServer) -> None:
@@ -193,6 +202,15 @@ def test_a_full_disk_is_known_before_the_first_byte(server: HubServer, monkeypat
     with pytest.raises(DownloadError, match=r"needs 5\.00 GiB .* has 3\.00 GiB free: short by 2\.25 GiB"):
         hub.check_room(5 * 1024**3)
     hub.check_room(2 * 1024**3)
+
+
+def test_whether_a_file_fits_is_said_in_a_sentence(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = hub.FileChoice(REPO, "Q8_0", COMMIT, (hub.RemoteFile("T-Q8_0.gguf", 5 * 1024**3, ""),), gated=False)
+    monkeypatch.setattr(hub, "free_disk_bytes", lambda: 6 * 1024**3)
+    assert "needs 5.00 GiB and fits" in hub.room_for(choice)
+    assert "6.00 GiB free" in hub.room_for(choice)
+    monkeypatch.setattr(hub, "free_disk_bytes", lambda: 3 * 1024**3)
+    assert "short by 2.25 GiB" in hub.room_for(choice)
 
 
 def test_a_run_downloads_its_file_first(server: HubServer, tiny: Path, ask, manager: RunManager, binding: str) -> None:
