@@ -73,4 +73,4 @@ def first_line(error: Exception) -> str:
     """An error's first sentence, without its full stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__

@@ -11,7 +11,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from threading import Lock
@@ -22,7 +22,7 @@ import duckdb
 from recommender import paths
 from recommender.catalog.database import WRITE, WRITE_ERRORS, attach, connect, detach, is_lock, locked, not_writable
 from recommender.catalog.migrations import migrate, pending
-from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, unknown
+from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, RecommenderError, unknown
 from recommender.types import Measurement, Memory, Settings
 
 if TYPE_CHECKING:
@@ -57,20 +57,29 @@ class MeasurementStore:
     def add(self, measurement: Measurement) -> None:
         """Keep one measurement; adding the same id again changes nothing.
 
-        Where the folder cannot be written it is kept until the program ends, and ``notes`` says so.
+        One that cannot be written stays with the others in :meth:`all` and is written with the next one, or ends with
+        the program. ``notes`` says so where the folder cannot be written or the disk is full.
 
         Raises:
             DatabaseLockedError: another process has had the file open all the while; the message names both.
+            CatalogError: the file is no database of measurements, or a newer version wrote it.
         """
-        values = _to_row(measurement)
-        names = ", ".join(values)
-        marks = ", ".join(["?"] * len(values))
-        try:
-            with self._turn, self._writing() as connection:
-                connection.execute(f"INSERT OR IGNORE INTO measurements ({names}) VALUES ({marks})", [*values.values()])
-        except NotWritableError as error:
-            self._unsaved.append(measurement)
-            self.notes = (f"{error} Until then measurements are kept in memory and end with the program.",)
+        with self._turn:
+            try:
+                with self._writing() as connection:
+                    for one in (*self._unsaved, measurement):
+                        _insert(connection, one)
+            except RecommenderError as error:
+                self._unsaved.append(measurement)
+                if not isinstance(error, NotWritableError):
+                    raise
+                self.notes = (
+                    f"{error} Until then measurements are kept in memory: they are written with the next one, "
+                    "or end with the program.",
+                )
+            else:
+                self._unsaved.clear()
+                self.notes = ()
 
     def all(self, device_key: str | None = None) -> tuple[Measurement, ...]:
         """Every measurement, of one kind of hardware when a key is given; newest first.
@@ -82,8 +91,8 @@ class MeasurementStore:
             CatalogError: the file is no database of measurements, or a newer version wrote it.
         """
         with self._turn:
-            found = [*self._stored(), *self._unsaved]
-        wanted = [one for one in found if device_key in (None, one.device_key)]
+            found = {one.id: one for one in (*reversed(self._unsaved), *self._stored())}
+        wanted = [one for one in found.values() if device_key in (None, one.device_key)]
         return tuple(sorted(wanted, key=lambda one: (one.measured_at, one.id), reverse=True))
 
     def get(self, measurement_id: str) -> Measurement:
@@ -98,20 +107,10 @@ class MeasurementStore:
         return json.dumps([_finite(asdict(measurement)) for measurement in self.all()], indent=2, ensure_ascii=False)
 
     def export_markdown(self) -> str:
-        """All measurements as a Markdown table, newest first."""
-        head = ("Measured", "Device", "Model", "Quantization", "Runtime", "Prompt", "Generated", "Prefill tok/s",
-                "Decode tok/s", "TTFT s", "Peak memory GiB", "Notes")  # fmt: skip
-        lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-        for one in self.all():
-            peak = "" if one.peak_resident_bytes is None else f"{one.peak_resident_bytes / 1024**3:.2f}"
-            notes = [one.noise_reason or "noisy"] if one.noisy else []
-            notes += ["rehearsal: weights without values"] if one.rehearsal else []
-            cells = (one.measured_at, one.device_name, one.model_id, one.quantization, f"{one.runtime} ({one.binding})",
-                     str(one.prompt_tokens), str(one.gen_tokens), _spread(one.prefill_tokens_per_s, one.prefill_low,
-                     one.prefill_high), _spread(one.decode_tokens_per_s, one.decode_low, one.decode_high),
-                     f"{one.ttft_s:.2f}", peak, "; ".join(notes))  # fmt: skip
-            lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
-        return "\n".join(lines) + "\n"
+        """All measurements as a Markdown table with everything that was kept of each, newest first."""
+        rows = [list(_COLUMNS), ["---"] * len(_COLUMNS)]
+        rows += [[_cell(text(one)) for text in _COLUMNS.values()] for one in self.all()]
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def _stored(self) -> tuple[Measurement, ...]:
         """What the file holds; read again only after it changed."""
@@ -196,6 +195,12 @@ def _attached(path: Path, options: str) -> Iterator[DuckDBPyConnection]:
         detach(connection)
 
 
+def _insert(connection: DuckDBPyConnection, measurement: Measurement) -> None:
+    values = _to_row(measurement)
+    marks = ", ".join(["?"] * len(values))
+    connection.execute(f"INSERT OR IGNORE INTO measurements ({', '.join(values)}) VALUES ({marks})", [*values.values()])
+
+
 def _to_row(measurement: Measurement) -> dict[str, Any]:
     """Column → value; the fields of ``settings`` and ``memory`` have columns of their own."""
     row: dict[str, Any] = {}
@@ -234,5 +239,60 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _text(value: object) -> str:
+    """A number to four figures, in whole units from 1000; other values as they are, "" where nothing is known."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
 def _spread(value: float, low: float, high: float) -> str:
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
+
+
+def _parts(part: Settings | Memory | None) -> str:
+    return ", ".join(f"{field.name} {_text(getattr(part, field.name))}" for field in fields(part)) if part else ""
+
+
+def _predicted(one: Measurement) -> str:
+    names = [field.name for field in fields(one) if field.name.startswith("predicted_")]
+    return ", ".join(f"{name.removeprefix('predicted_')} {_text(getattr(one, name))}" for name in names)
+
+
+def _notes(one: Measurement) -> str:
+    notes = [one.noise_reason or "noisy"] if one.noisy else []
+    return "; ".join([*notes, *(["rehearsal: weights without values"] if one.rehearsal else [])])
+
+
+_COLUMNS: dict[str, Callable[[Measurement], str]] = {
+    "Measured": lambda one: one.measured_at,
+    "Device": lambda one: one.device_name,
+    "Hardware": lambda one: one.device_key,
+    "Model": lambda one: one.model_id,
+    "Quantization": lambda one: one.quantization,
+    "File": lambda one: one.file_name,
+    "File bytes": lambda one: _text(one.file_bytes),
+    "File SHA-256": lambda one: one.file_sha256,
+    "Runtime": lambda one: f"{one.runtime} ({one.binding})",
+    "Build": lambda one: one.build,
+    "Settings": lambda one: _parts(one.settings),
+    "Prompt tokens": lambda one: str(one.prompt_tokens),
+    "Generated tokens": lambda one: str(one.gen_tokens),
+    "Repeats": lambda one: str(one.repeats),
+    "Prefill tok/s": lambda one: _spread(one.prefill_tokens_per_s, one.prefill_low, one.prefill_high),
+    "Decode tok/s": lambda one: _spread(one.decode_tokens_per_s, one.decode_low, one.decode_high),
+    "TTFT s": lambda one: _text(one.ttft_s),
+    "Load s": lambda one: _text(one.load_s),
+    "Memory": lambda one: _parts(one.memory),
+    "Peak resident bytes": lambda one: _text(one.peak_resident_bytes),
+    "Load average before": lambda one: _text(one.load_average_before),
+    "Load average after": lambda one: _text(one.load_average_after),
+    "CPU steal fraction": lambda one: _text(one.cpu_steal_fraction),
+    "Predicted": _predicted,
+    "Notes": _notes,
+    "Id": lambda one: one.id,
+}

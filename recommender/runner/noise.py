@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -14,6 +18,9 @@ MAX_OTHERS_FRACTION = 0.10  # CPU time of other processes, of all logical CPUs
 MAX_LOAD_PER_CPU = 1.0  # load average of the last minute before the run: more runnable threads than CPUs
 MAX_SPREAD = 0.15  # (fastest − slowest) ÷ median of the repeats' decode speed
 MIN_REPEATS = 3  # fewer say nothing about the spread
+FULL_SPEED_PERCENT = 100  # macOS holds the CPU below this when it is hot
+
+_SYSFS_CPUS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class Noise:
     steal_fraction: float | None
     others_fraction: float | None
     reason: str  # "" when quiet
+    throttled: bool | None = None  # heat slowed the CPU down; GPUs are not looked at
 
     @property
     def noisy(self) -> bool:
@@ -32,9 +40,15 @@ class Noise:
 
 
 class NoiseProbe:
-    """Reads the counters when made and again in ``finish``."""
+    """Reads the counters when made and again in ``finish``.
 
-    def __init__(self) -> None:
+    Args:
+        sysfs_cpus: where Linux keeps what it knows of each CPU.
+    """
+
+    def __init__(self, sysfs_cpus: Path = _SYSFS_CPUS) -> None:
+        self._sysfs_cpus = sysfs_cpus
+        self._throttles = throttle_counts(sysfs_cpus)
         self._cpus = psutil.cpu_count() or 1
         self._load = _load_average()
         self._times = psutil.cpu_times()
@@ -54,12 +68,14 @@ class NoiseProbe:
             steal = max(0.0, now.steal - self._times.steal) / capacity_s
         busy_s = _busy_s(now) - _busy_s(self._times)
         others = max(0.0, busy_s - (_own_cpu_s() - self._own)) / capacity_s if work_is_ours else None
+        throttled, heat = throttling(self._throttles, throttle_counts(self._sysfs_cpus), _speed_limit_percent())
         return Noise(
             load_average_before=self._load,
             load_average_after=_load_average(),
             steal_fraction=steal,
             others_fraction=others,
-            reason=reason(self._load, self._cpus, steal, others, decode_tokens_per_s),
+            reason=reason(self._load, self._cpus, steal, others, decode_tokens_per_s, heat),
+            throttled=throttled,
         )
 
 
@@ -69,8 +85,12 @@ def reason(
     steal_fraction: float | None,
     others_fraction: float | None,
     decode_tokens_per_s: Sequence[float],
+    heat: str = "",
 ) -> str:
-    """Why a run counts as noisy, in a sentence with the numbers; "" when it was quiet."""
+    """Why a run counts as noisy, in a sentence with the numbers; "" when it was quiet.
+
+    ``heat`` says how it slowed the CPU down, "" when it did not or nobody knows.
+    """
     found = []
     if load_average is not None and load_average > MAX_LOAD_PER_CPU * cpus:
         found.append(f"load average {load_average:.1f} on {cpus} CPUs before the run")
@@ -78,6 +98,8 @@ def reason(
         found.append(f"{steal_fraction:.0%} of the CPU time went to other virtual machines")
     if others_fraction is not None and others_fraction > MAX_OTHERS_FRACTION:
         found.append(f"other programs used {others_fraction:.0%} of the CPU")
+    if heat:
+        found.append(heat)
     if len(decode_tokens_per_s) < MIN_REPEATS:
         found.append(f"{len(decode_tokens_per_s)} repeats, fewer than {MIN_REPEATS}")
     elif spread(decode_tokens_per_s) > MAX_SPREAD:
@@ -90,6 +112,55 @@ def spread(values: Sequence[float]) -> float:
     ordered = sorted(values)
     middle = ordered[len(ordered) // 2]
     return (ordered[-1] - ordered[0]) / middle if middle else float("inf")
+
+
+def throttle_counts(sysfs_cpus: Path = _SYSFS_CPUS) -> dict[str, int]:
+    """How often heat has slowed down each core and package since the system started, by file; empty where unreadable.
+
+    Linux counts it on Intel's processors only (Documentation/admin-guide/thermal/intel_thermal_throttle.rst).
+    """
+    counts: dict[str, int] = {}
+    for path in sysfs_cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count"):
+        with contextlib.suppress(OSError, ValueError):
+            counts[str(path)] = int(path.read_text())
+    return counts
+
+
+def speed_limit_percent(printed: str) -> int | None:
+    """The share of its full speed that macOS lets the CPU run at, from what ``pmset -g therm`` prints.
+
+    ``None`` where it names no limit: none has been recorded since the system started.
+    """
+    found = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", printed)
+    return int(found[1]) if found else None
+
+
+def throttling(
+    before: Mapping[str, int], after: Mapping[str, int], limit_percent: int | None
+) -> tuple[bool | None, str]:
+    """Whether heat slowed the CPU down, ``None`` where nothing could be read, and how in words ("" when it did not).
+
+    Args:
+        before: :func:`throttle_counts` before the run; a processor's CPUs all count its events, so the one that
+            counted most is taken, not the sum.
+        after: the same after the run.
+        limit_percent: :func:`speed_limit_percent` after the run.
+    """
+    grown = [after[name] - before[name] for name in before.keys() & after.keys()]
+    if grown and max(grown) > 0:
+        return True, f"heat slowed the CPU down ({max(grown)} throttle {'event' if max(grown) == 1 else 'events'})"
+    if limit_percent is not None and limit_percent < FULL_SPEED_PERCENT:
+        return True, f"heat holds the CPU at {limit_percent}% of its speed"
+    return (False if grown or limit_percent is not None else None), ""
+
+
+def _speed_limit_percent() -> int | None:
+    if platform.system() != "Darwin":
+        return None
+    # Not at the top: it would be in the worker's memory before the model is.
+    from recommender.device.host import run_command
+
+    return speed_limit_percent(run_command(["/usr/bin/pmset", "-g", "therm"]))
 
 
 def _load_average() -> float | None:

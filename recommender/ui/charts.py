@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 
 import plotly.graph_objects as go
 
 from recommender.engine.words import rate, size
-from recommender.types import GIB, Pick, Recommendation
+from recommender.types import GIB, Measurement, Pick, Recommendation
 from recommender.ui.memory_bar import charged_bytes
 
 _PICK, _FRONT, _OTHER, _LINE = "#12A085", "#D9822B", "#7C93A8", "rgba(128,140,136,0.8)"
+_SERIES = ((_PICK, "circle"), (_FRONT, "square"), ("#5B8BD0", "diamond"), ("#B565A7", "triangle-up"), (_OTHER, "star"))
 _MARGIN = {"l": 8, "r": 8, "t": 8, "b": 8}
 # Names nearer to each other than these shares of the axes would lie on each other.
 _APART_X, _APART_Y = 0.22, 0.06
@@ -145,3 +147,65 @@ def predicted_measured(runs: Sequence[tuple[str, float, float]]) -> go.Figure:
         showlegend=False,
     )
     return figure
+
+
+def speed_history(runs: Sequence[Measurement]) -> go.Figure:
+    """Decode speed of one model over time, a line per runtime and binding; bars from the slowest to the fastest repeat.
+
+    Noisy runs are hollow. Rehearsals have lines of their own.
+    """
+    lines: dict[str, list[Measurement]] = {}
+    for run in sorted(runs, key=lambda run: run.measured_at):
+        lines.setdefault(series(run), []).append(run)
+    figure = go.Figure()
+    for (name, members), (colour, symbol) in zip(lines.items(), cycle(_SERIES), strict=False):
+        speeds = [run.decode_tokens_per_s for run in members]
+        figure.add_scatter(
+            x=[run.measured_at for run in members],
+            y=speeds,
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 1.5},
+            marker={
+                "size": 10,
+                "color": colour,
+                "symbol": [f"{symbol}-open" if run.noisy else symbol for run in members],
+                "line": {"width": 2, "color": colour},
+            },
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [run.decode_high - run.decode_tokens_per_s for run in members],
+                "arrayminus": [run.decode_tokens_per_s - run.decode_low for run in members],
+                "thickness": 1.5,
+                "width": 4,
+            },
+            customdata=[_run_hover(run) for run in members],
+            hovertemplate="<b>%{y:.1f} tok/s</b><br>%{customdata}<extra></extra>",
+        )
+    figure.update_layout(
+        height=380,
+        margin=_MARGIN,
+        xaxis={"title": "When, UTC"},
+        yaxis={"title": "Measured decode, tok/s"},
+        showlegend=len(lines) > 1,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02},
+    )
+    return figure
+
+
+def series(run: Measurement) -> str:
+    """Which line of the history a run belongs to."""
+    return f"{run.runtime}, {run.binding}{', rehearsed' if run.rehearsal else ''}"
+
+
+def _run_hover(run: Measurement) -> str:
+    lines = [
+        f"{run.decode_low:.1f} to {run.decode_high:.1f} in {run.repeats} repeats",
+        series(run),
+        f"{run.settings.threads} threads, {run.settings.gpu_layers} layers on the GPU, "
+        f"context {run.settings.context_tokens}",
+        f"{run.prompt_tokens} prompt and {run.gen_tokens} generated tokens",
+        f"{run.device_name}, {run.measured_at}",
+    ]
+    return "<br>".join([*lines, *([f"noisy: {run.noise_reason}"] if run.noisy else [])])

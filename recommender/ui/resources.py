@@ -54,6 +54,7 @@ def runs() -> RunManager:
     def save(measurement: Measurement) -> None:
         try:
             keep.add(measurement)
+            problems.clear()  # those that could not be written before are written now
         except RecommenderError as error:
             problems.append(str(error))
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,34 @@ def test_the_json_export_has_every_field_and_is_valid_for_unknown_numbers_too(pa
     assert exported["ttft_s"] is None
 
 
+def changed(part: Any) -> list[tuple[str, Any]]:
+    """A dataclass once for each of its fields, with another value there; those of its parts by their own names."""
+    found: list[tuple[str, Any]] = []
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        others: list[tuple[str, Any]] = [(field.name, "changed")]
+        if dataclasses.is_dataclass(value):
+            others = [(f"{field.name}.{name}", one) for name, one in changed(value)]
+        elif isinstance(value, bool):
+            others = [(field.name, not value)]
+        elif isinstance(value, (int, float)) or value is None:
+            others = [(field.name, 4321.0 if value is None else value * 2 + 1)]
+        found += [(name, dataclasses.replace(part, **{field.name: other})) for name, other in others]
+    return found
+
+
+FULL = another("full", noisy=True, noise_reason="busy")
+
+
+@pytest.mark.parametrize(("name", "other"), changed(FULL), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_markdown_export_shows_every_field(monkeypatch: pytest.MonkeyPatch, name: str, other: Measurement) -> None:
+    texts = []
+    for measurement in (FULL, other):
+        monkeypatch.setattr(MeasurementStore, "all", lambda _, kept=(measurement,): kept)
+        texts.append(MeasurementStore().export_markdown())
+    assert texts[0] != texts[1], f"{name} is not in the export"
+
+
 def test_the_markdown_export_stays_a_table_whatever_the_names_hold(path: Path) -> None:
     store = MeasurementStore(path)
     store.add(another("one", device_name="a | b\nc", noisy=True, noise_reason="busy", rehearsal=True))
@@ -184,6 +214,21 @@ def test_writing_while_another_process_has_the_file_names_file_and_process(path:
     other.communicate("\n", timeout=20)
     MeasurementStore(path).add(another("two"))
     assert len(MeasurementStore(path).all()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a held file be copied")
+def test_what_could_not_be_written_because_of_another_process_is_written_with_the_next(path: Path) -> None:
+    store = MeasurementStore(path, patience_s=0.2)
+    store.add(ONE)
+    other = holder(path)
+    with pytest.raises(DatabaseLockedError):
+        store.add(another("two"))
+    assert {one.id for one in store.all()} == {"one", "two"}
+    other.communicate("\n", timeout=20)
+    store.add(another("three"))
+    with duckdb.connect(str(path), read_only=True) as connection:
+        written = connection.execute("SELECT id FROM measurements ORDER BY id").fetchall()
+    assert written == [("one",), ("three",), ("two",)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a held file be copied")
@@ -234,6 +279,32 @@ def test_a_process_that_is_killed_leaves_only_whole_measurements(path: Path) -> 
     assert {dataclasses.replace(one, id="one") for one in found.values()} == {ONE}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="kill signals are POSIX")
+def test_killed_at_any_moment_all_that_was_said_to_be_kept_is_there_whole(path: Path) -> None:
+    MeasurementStore(path).add(ONE)
+    said = {"one"}
+    for turn in range(5):
+        code = f"""
+        import dataclasses, itertools
+        from pathlib import Path
+        from recommender.catalog.measurements import MeasurementStore
+        store = MeasurementStore(Path({str(path)!r}))
+        one = store.get("one")
+        for number in itertools.count():
+            store.add(dataclasses.replace(one, id=f"{turn}-{{number}}"))
+            print(f"{turn}-{{number}}", flush=True)
+        """
+        other = python(code)
+        assert other.stdout is not None
+        said.add(other.stdout.readline().strip())
+        time.sleep(random.uniform(0.0, 0.2))
+        other.kill()
+        said |= set(other.communicate(timeout=20)[0].split())
+        found = {one.id: one for one in MeasurementStore(path).all()}
+        assert said <= set(found)
+        assert {dataclasses.replace(one, id="one") for one in found.values()} == {ONE}
+
+
 # ── places that cannot be written, files that are something else ─────────────────────────────────────────────
 
 
@@ -248,22 +319,42 @@ def test_where_nothing_can_be_written_measurements_are_kept_in_memory_and_it_say
     assert str(path) in store.notes[0]
 
 
+# The log cannot be written, the log can but not the file, the file can grow a little but not enough.
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
-def test_on_a_full_disk_the_new_one_is_kept_in_memory_and_the_old_ones_are_safe(path: Path) -> None:
+@pytest.mark.parametrize("room", ["no byte", "the log only", "half of the file's growth"])
+def test_on_a_full_disk_nothing_is_lost_and_it_is_written_once_there_is_room(path: Path, room: str) -> None:
     MeasurementStore(path).add(ONE)
+    size = path.stat().st_size
+    limit = {"no byte": 0, "the log only": 100_000, "half of the file's growth": size + 200_000}[room]
     code = f"""
-    import dataclasses, resource
+    import dataclasses, json, resource
     from pathlib import Path
     from recommender.catalog.measurements import MeasurementStore
     store = MeasurementStore(Path({str(path)!r}))
     [one] = store.all()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, most))
     store.add(dataclasses.replace(one, id="two"))
-    print(len(store.all()), bool(store.notes))
+    exported = [row["id"] for row in json.loads(store.export_json())]
+    print(json.dumps([[row.id for row in store.all()], exported, store.notes]), flush=True)
+    input()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    store.add(dataclasses.replace(one, id="three"))
+    print(json.dumps([sorted(row.id for row in store.all()), store.notes]), flush=True)
     """
-    output, _ = python(code).communicate(timeout=60)
-    assert output == "2 True\n"
-    assert MeasurementStore(path).all() == (ONE,)
+    process = python(code)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    kept, exported, [note] = json.loads(process.stdout.readline())
+    assert kept == exported == ["two", "one"]
+    assert note.startswith(f"Measurements cannot be written to {path}: ")
+    assert note.endswith("they are written with the next one, or end with the program.")
+    seen_elsewhere = MeasurementStore(path).all()
+    assert ONE in seen_elsewhere
+    assert {dataclasses.replace(one, id="one") for one in seen_elsewhere} == {ONE}
+    output, _ = process.communicate("\n", timeout=60)
+    assert json.loads(output) == [["one", "three", "two"], []]
+    assert {one.id for one in MeasurementStore(path).all()} == {"one", "two", "three"}
 
 
 def test_a_file_that_is_no_database_is_left_alone_and_named(path: Path) -> None:
@@ -274,6 +365,8 @@ def test_a_file_that_is_no_database_is_left_alone_and_named(path: Path) -> None:
     with pytest.raises(CatalogError, match="is not a database"):
         MeasurementStore(path).add(ONE)
     assert path.read_bytes() == b"precious notes" * 1000
+    path.rename(path.with_name("notes"))
+    assert MeasurementStore(path).all() == (ONE,)
 
 
 # ── migrations ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,14 +1,71 @@
-"""History: every run measured on this computer, and how right the predictions were."""
+"""History: every run measured on this computer, two of them compared, and how right the predictions were."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import streamlit as st
 
-from recommender.engine.words import count
-from recommender.types import GIB
-from recommender.ui.charts import predicted_measured
+from recommender.compare_runs import compare, comparison_markdown, reading, title
+from recommender.engine.words import count, listing, rate
+from recommender.types import GIB, Measurement
+from recommender.ui.charts import predicted_measured, series, speed_history
+from recommender.ui.limits import BOUND
 from recommender.ui.resources import measurements, store
 from recommender.ui.words import badge, plain
+
+
+def _compared(runs: list[Measurement]) -> None:
+    """Two runs side by side, the earlier one as A."""
+    a, b = sorted(runs, key=lambda run: run.measured_at)
+    comparison = compare(a, b)
+    st.subheader("Compared", anchor=False)
+    st.caption(f"**A** {plain(title(a))}")
+    st.caption(f"**B** {plain(title(b))}")
+    figures = [one.cells() for one in comparison.differences]
+    st.table(_columns(("Figure", "A", "B", "A to B", "Verdict"), figures), hide_index=True)
+    st.caption(reading(comparison))
+    if comparison.conditions:
+        st.markdown("Not the same in both, so a difference in speed may come from it:")
+        st.table(_columns(("Condition", "A", "B"), comparison.conditions), hide_index=True)
+    else:
+        st.caption("All conditions were the same.")
+    st.download_button(
+        "The comparison as Markdown",
+        comparison_markdown(comparison),
+        "comparison.md",
+        "text/markdown",
+        icon=":material/download:",
+        key="comparison",
+    )
+
+
+def _columns(heads: tuple[str, ...], rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    return {head: [plain(row[place]) for row in rows] for place, head in enumerate(heads)}
+
+
+def _over_time(runs: tuple[Measurement, ...]) -> None:
+    """Decode speed over time of a model and quantization that was run more than once."""
+    often = Counter(f"{run.model_id} {run.quantization}" for run in runs)
+    names = [name for name, times in often.most_common() if times > 1]
+    if not names:
+        return
+    st.subheader("Over time", anchor=False)
+    name = st.selectbox("Model and quantization", names, key="history_of", width=420, **BOUND)
+    shown = [run for run in runs if f"{run.model_id} {run.quantization}" == name]
+    st.caption(
+        "A line per runtime and binding; bars reach from the slowest to the fastest repeat; noisy runs are hollow."
+    )
+    speeds = [run.decode_tokens_per_s for run in shown]
+    st.plotly_chart(
+        speed_history(shown),
+        key="over_time",
+        config={"displayModeBar": False},
+        alt=f"Decode speed of {name} in {len(shown)} runs over time: {rate(min(speeds))} to {rate(max(speeds))}, with "
+        f"{listing(list(dict.fromkeys(series(run) for run in shown)))}; {sum(run.noisy for run in shown)} noisy",
+    )
+
 
 st.header("Measured on this computer", anchor=False)
 found = measurements()
@@ -19,8 +76,11 @@ if not found:
     st.stop()
 
 st.markdown(f"{count(len(found))} {'run' if len(found) == 1 else 'runs'}, newest first {badge('measured here')}")
+if len(found) > 1:
+    st.caption("Tick two to compare them.")
 number = st.column_config.NumberColumn
-st.dataframe(
+# A selection is a row's number: after another run it must not point at other rows, so its key is made of what they are.
+ticked = st.dataframe(
     {
         "When": [one.measured_at for one in found],
         "Model": [one.model_id for one in found],
@@ -44,6 +104,9 @@ st.dataframe(
         "Memory, GiB": number(format="%.2f"),
     },
     hide_index=True,
+    key=f"runs_{hash(tuple(one.id for one in found))}",
+    on_select="rerun",
+    selection_mode="multi-row",
     alt="Every run with its figures",
 )
 with st.container(horizontal=True):
@@ -53,6 +116,13 @@ with st.container(horizontal=True):
     st.download_button(
         "Markdown", store().export_markdown(), "measurements.md", "text/markdown", icon=":material/download:"
     )
+
+chosen = [found[row] for row in ticked["selection"]["rows"]]
+if len(chosen) == 2:
+    _compared(chosen)
+elif len(chosen) > 2:
+    st.info(f"{len(chosen)} runs are ticked. Leave two of them to compare them.")
+_over_time(found)
 
 runs = [
     (f"{one.model_id} {one.quantization}", one.predicted_decode_tokens_per_s, one.decode_tokens_per_s)
