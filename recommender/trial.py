@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from recommender.device import device_key
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, estimate_one
+from recommender.errors import BadInputError
 from recommender.runner.hub import resolve_file
 from recommender.runner.protocol import RunRequest, TokenCounts
 from recommender.runner.rehearse import REPEATS, Rehearsal, expected_s, usual_counts
@@ -41,10 +42,16 @@ def found_on_hub(source: Source) -> Source:
     """The same source with its file looked up on the Hub where the catalog does not name one.
 
     Raises:
+        BadInputError: the catalog knows no published file.
         DownloadError: the Hub cannot be asked, or has no such file.
     """
-    if source.path or source.file or not source.repo:
+    if source.path or source.file:
         return source
+    if not source.repo:
+        raise BadInputError(
+            f"No published {source.quantization} file of {source.model_id} is known. Choose another quantization, "
+            "rehearse it, or give a GGUF file of your own."
+        )
     choice = resolve_file(source.repo, source.quantization)
     first = choice.files[0]
     return replace(source, file=first.path, revision=choice.revision, sha256=first.sha256)

@@ -16,6 +16,7 @@ from recommender.ui.resources import calibration_of, catalog, runs
 from recommender.ui.words import badge, plain
 
 _POLL_S = 2.0
+_STARTED = "batch_started"
 _STATES = {
     "queued": "waiting",
     "loading": "loading",
@@ -28,7 +29,7 @@ _STATES = {
 
 def offer(answer: Recommendation) -> None:
     """The button that rehearses the first picks, with how long that takes; or the batch that was started."""
-    if "batch" in st.session_state:
+    if _STARTED in st.session_state:
         _show(answer)
         return
     try:
@@ -44,7 +45,7 @@ def offer(answer: Recommendation) -> None:
     if st.button(
         f"Rehearse the first {len(plans)}: {time}, downloads nothing",
         icon=":material/leaderboard:",
-        key="batch",
+        key="rehearse_first",
         help="Runs each in its exact shape without its weights, then ranks them again by what was measured."
         + (f" {left_out} of the first {FIRST} cannot be rehearsed here." if left_out else ""),
     ):
@@ -64,12 +65,12 @@ def _start(answer: Recommendation) -> None:
             picks.append(one.pick)
         except RecommenderError as error:
             problems.append(f"{one.pick.name}: {error}")
-    st.session_state["batch"] = (picks, jobs, problems)
+    st.session_state[_STARTED] = (picks, jobs, problems)
     st.rerun()
 
 
 def _jobs() -> list[Job | None]:
-    return [runs().get(job_id) for job_id in st.session_state["batch"][1]]
+    return [runs().get(job_id) for job_id in st.session_state[_STARTED][1]]
 
 
 def _show(answer: Recommendation) -> None:
@@ -84,7 +85,7 @@ def _going_on() -> None:
     jobs = _jobs()
     if all(job is None or job.ended for job in jobs):
         st.rerun()
-    picks = st.session_state["batch"][0]
+    picks = st.session_state[_STARTED][0]
     with st.container(border=True, key="batch_run"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             done = sum(job is not None and job.ended for job in jobs)
@@ -104,7 +105,7 @@ def _stop() -> None:
 
 def _ended(answer: Recommendation) -> None:
     """The order before and after. The page has asked its question again, with the new measurements."""
-    picks, _, problems = st.session_state["batch"]
+    picks, _, problems = st.session_state[_STARTED]
     measured = {
         (job.request.model_id, job.request.quantization): job.measurement for job in _jobs() if job and job.measurement
     }
@@ -142,4 +143,4 @@ def _predicted(pick: Pick) -> str:
 
 
 def _close() -> None:
-    st.session_state.pop("batch", None)
+    st.session_state.pop(_STARTED, None)

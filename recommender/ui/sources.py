@@ -123,6 +123,8 @@ def source_of(model_id: str, quantization: str) -> Source:
     file_bytes = row["published_bytes"] or row["file_bytes"]
     if path is not None:
         label = f"Try it · already here · {license_name}"
+    elif not repo:
+        label = "Try it · no published file is known"
     else:
         about = "" if row["published_bytes"] else "about "
         label = f"Try it · {about}{size(file_bytes)} download · {license_name}"
@@ -179,7 +181,7 @@ def _for_ollama(chosen: Chosen) -> Chosen:
             chosen, source=replace(source, label=label, file=name_for(Path(source.path).name), runtime="ollama")
         )
     own = tables.published("ollama", source.model_id, "gguf", source.quantization)
-    name = own.name if own else f"hf.co/{source.repo}:{source.quantization}"
+    name = own.name if own else f"hf.co/{source.repo}:{source.quantization}" if source.repo else ""
     return replace(chosen, source=replace(source, repo="", file=name, runtime="ollama"))
 
 

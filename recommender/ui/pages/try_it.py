@@ -153,7 +153,8 @@ def _form() -> None:
             return
         second = _trial(other, device, settings)
     label = trial.source.label if second is None else f"Try both · {second.source.label.removeprefix('Try it · ')}"
-    if st.button(plain(label), type="primary", icon=":material/play_arrow:", key="start"):
+    nowhere = any(not (one.source.path or one.source.repo or one.source.file) for one in (trial, second) if one)
+    if st.button(plain(label), type="primary", icon=":material/play_arrow:", key="start", disabled=nowhere):
         if second is not None:
             start_both(trial, second, prompt, device)
         start(trial.source, trial.settings, prompt, device, trial.forecast)
