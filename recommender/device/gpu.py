@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recommender.device import tables
-from recommender.device.host import Host, number
+from recommender.device.host import Host, number, run_command
 from recommender.device.match import match_gpu
 from recommender.device.presets import usable_flops
 from recommender.types import GIB, MIB, Gpu
@@ -93,6 +93,12 @@ def nvidia(host: Host, ram_bytes: float | None, ram_free_bytes: float | None) ->
         return []
     printed = host.run([place, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
     return parse_nvidia_smi(printed, ram_bytes, ram_free_bytes)
+
+
+def nvidia_smi(query: str) -> str:
+    """What NVIDIA's tool prints of this machine's cards, a line each; "" when it is missing or fails."""
+    place = next((place for place in _SMI_PLACES if shutil.which(place)), "")
+    return run_command([place, f"--query-gpu={query}", "--format=csv,noheader,nounits"]) if place else ""
 
 
 def parse_nvidia_smi(printed: str, ram_bytes: float | None, ram_free_bytes: float | None) -> list[Gpu]:

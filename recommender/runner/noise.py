@@ -32,7 +32,7 @@ class Noise:
     steal_fraction: float | None
     others_fraction: float | None
     reason: str  # "" when quiet
-    throttled: bool | None = None  # heat slowed the CPU down; GPUs are not looked at
+    throttled: bool | None = None  # heat slowed the CPU down, or heat or power an NVIDIA GPU
 
     @property
     def noisy(self) -> bool:
@@ -43,10 +43,12 @@ class NoiseProbe:
     """Reads the counters when made and again in ``finish``.
 
     Args:
+        uses_gpu: whether layers may run on a GPU, which is then asked too.
         sysfs_cpus: where Linux keeps what it knows of each CPU.
     """
 
-    def __init__(self, sysfs_cpus: Path = _SYSFS_CPUS) -> None:
+    def __init__(self, uses_gpu: bool = False, sysfs_cpus: Path = _SYSFS_CPUS) -> None:
+        self._uses_gpu = uses_gpu
         self._sysfs_cpus = sysfs_cpus
         self._throttles = throttle_counts(sysfs_cpus)
         self._cpus = psutil.cpu_count() or 1
@@ -69,6 +71,9 @@ class NoiseProbe:
         busy_s = _busy_s(now) - _busy_s(self._times)
         others = max(0.0, busy_s - (_own_cpu_s() - self._own)) / capacity_s if work_is_ours else None
         throttled, heat = throttling(self._throttles, throttle_counts(self._sysfs_cpus), _speed_limit_percent())
+        if self._uses_gpu and (slowed := gpu_slowdowns(_slowdowns_printed())) is not None:
+            throttled = bool(throttled or slowed)
+            heat = "; ".join(filter(None, (heat, *slowed)))
         return Noise(
             load_average_before=self._load,
             load_average_after=_load_average(),
@@ -152,6 +157,33 @@ def throttling(
     if limit_percent is not None and limit_percent < FULL_SPEED_PERCENT:
         return True, f"heat holds the CPU at {limit_percent}% of its speed"
     return (False if grown or limit_percent is not None else None), ""
+
+
+_GPU_REASONS = {
+    "clocks_event_reasons.hw_thermal_slowdown": "heat slowed the GPU down",
+    "clocks_event_reasons.sw_thermal_slowdown": "heat slowed the GPU down",
+    "clocks_event_reasons.hw_power_brake_slowdown": "the power supply slowed the GPU down",
+}
+
+
+def gpu_slowdowns(printed: str) -> tuple[str, ...] | None:
+    """Why NVIDIA's GPUs run below their clocks just now, from what nvidia-smi prints for ``_GPU_REASONS`` without a
+    header, a line per card; ``None`` where it says nothing.
+
+    A card at its power limit is not among them: that is how it is meant to run.
+    """
+    rows = [[cell.strip() for cell in line.split(",")] for line in printed.splitlines()]
+    rows = [row for row in rows if len(row) == len(_GPU_REASONS) and {"Active", "Not Active"} & set(row)]
+    if not rows:
+        return None
+    found = [why for row in rows for cell, why in zip(row, _GPU_REASONS.values(), strict=True) if cell == "Active"]
+    return tuple(dict.fromkeys(found))
+
+
+def _slowdowns_printed() -> str:
+    from recommender.device.gpu import nvidia_smi
+
+    return nvidia_smi(",".join(_GPU_REASONS))
 
 
 def _speed_limit_percent() -> int | None:

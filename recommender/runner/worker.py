@@ -120,7 +120,7 @@ def _time(
     channel.send(protocol.WarmUp())
     # Page the weights in and let clocks and caches settle; the count is the real one, so buffers reach full size.
     session.time_tokens(timing_prompt(usable, counts.prompt_tokens, seed=0), min(counts.gen_tokens, 8))
-    probe = NoiseProbe()
+    probe = NoiseProbe(uses_gpu=request.settings.gpu_layers != 0)
     repeats: list[protocol.Repeat] = []
     for number in range(1, request.repeats + 1):
         timing = session.time_tokens(timing_prompt(usable, counts.prompt_tokens, number), counts.gen_tokens)

@@ -73,7 +73,7 @@ def throttled_files(sysfs: Path, core: int, package: int) -> Path:
 def test_a_run_in_which_the_throttle_counts_grew_is_noisy(
     tmp_path: Path, core: int, package: int, throttled: bool, reason: str
 ) -> None:
-    probe = noise.NoiseProbe(throttled_files(tmp_path, core=7, package=40))
+    probe = noise.NoiseProbe(sysfs_cpus=throttled_files(tmp_path, core=7, package=40))
     throttled_files(tmp_path, core, package)
     found = probe.finish(QUIET, work_is_ours=False)
     assert found.throttled is throttled
@@ -110,3 +110,27 @@ def test_the_speed_limit_of_macos_says_whether_heat_holds_the_cpu_back(printed: 
 
 def test_heat_alone_makes_a_run_noisy() -> None:
     assert noise.reason(0.2, 4, 0.0, 0.01, QUIET, "heat slowed the CPU down (3 throttle events)").startswith("heat")
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [
+        ("Not Active, Not Active, Not Active\n", ()),
+        ("Not Active, Active, Not Active\n", ("heat slowed the GPU down",)),
+        ("Active, Active, Active\n", ("heat slowed the GPU down", "the power supply slowed the GPU down")),
+        ("Not Active, Not Active, Not Active\nActive, Not Active, Not Active\n", ("heat slowed the GPU down",)),
+        ("", None),
+        ("[N/A], [N/A], [N/A]\n", None),
+        ('Field "clocks_event_reasons.hw_thermal_slowdown" is not a valid field to query.\n', None),
+    ],
+)
+def test_what_slows_a_gpu_down_is_read_from_its_own_tool(printed: str, found: tuple[str, ...] | None) -> None:
+    assert noise.gpu_slowdowns(printed) == found
+
+
+def test_a_hot_gpu_makes_a_run_noisy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(noise, "_slowdowns_printed", lambda: "Active, Not Active, Not Active\n")
+    found = noise.NoiseProbe(uses_gpu=True, sysfs_cpus=tmp_path).finish([10.0, 10.0, 10.0], work_is_ours=False)
+    assert found.throttled is True
+    assert "heat slowed the GPU down" in found.reason
+    assert not noise.NoiseProbe(sysfs_cpus=tmp_path).finish([10.0, 10.0, 10.0], work_is_ours=False).throttled
