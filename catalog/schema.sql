@@ -688,6 +688,18 @@ CREATE TABLE tasks (
     CHECK (answer_good_s < answer_bad_s)
 );
 
+-- Prompts with answers that can be judged, asked of a model after it was measured; easy ones first within a task.
+CREATE TABLE checks (
+    id VARCHAR PRIMARY KEY CHECK (regexp_full_match(id, '[a-z0-9-]+')),
+    task VARCHAR NOT NULL REFERENCES tasks (id),
+    kind VARCHAR NOT NULL CHECK (kind IN ('number', 'json', 'code', 'text', 'translation')),
+    prompt VARCHAR NOT NULL,
+    expected VARCHAR NOT NULL, -- JSON; what it holds for each kind stands in recommender/runner/checks.py
+    answer_tokens INTEGER NOT NULL CHECK (answer_tokens BETWEEN 1 AND 1024), -- without thinking
+    example VARCHAR NOT NULL, -- an answer that passes; of a translation both, with a blank line between them
+    source VARCHAR NOT NULL
+);
+
 -- Situations of the field guide, with its choice beside a device and a need that state them.
 CREATE TABLE scenarios (
     id VARCHAR PRIMARY KEY,

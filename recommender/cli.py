@@ -100,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     _run_arguments(command)
     command.add_argument("--prompt-tokens", type=int, default=512, help="tokens of the measured prompt (512)")
     command.add_argument("--gen-tokens", type=int, default=128, help="tokens generated per repeat (128)")
+    command.add_argument("--check", metavar="TASK", help="afterwards ask the quick check's prompts for this task")
 
     command = add("rehearse", _rehearse, "measure a model of the catalog here without downloading it")
     command.add_argument("--model", help="model id or name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recommender.plain import plain
 from recommender.present import jsonable
 from recommender.runner import protocol
 from recommender.runner.bindings import choose_binding
+from recommender.runner.checks import Verdict, summary
 from recommender.runner.gguf_header import read_header
 from recommender.runner.measure import measure
 from recommender.trial import Source, found_on_hub, run_request, usual_settings
@@ -42,6 +44,7 @@ def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any,
         source = (
             _file(arguments.file, catalog) if arguments.file else _listed(arguments.model, arguments.quant, catalog)
         )
+        checks = catalog.checks(arguments.check) if arguments.check else ()
         forecast = _forecast(source, arguments, device, catalog)
     settings = forecast.settings if forecast else _settings(arguments, device)
     request = run_request(
@@ -55,9 +58,25 @@ def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any,
         gen_tokens=arguments.gen_tokens,
         repeats=arguments.repeats,
     )
-    result = measure(request, None if arguments.json else _report)
+    verdicts: list[Verdict] = []
+
+    def on_event(event: protocol.Event) -> None:
+        if isinstance(event, protocol.Checked):
+            verdicts.append(event.verdict)
+        if not arguments.json:
+            _report(event)
+
+    result = measure(replace(request, checks=checks), on_event)
     MeasurementStore().add(result)
-    return jsonable(result), measurement_text(result)
+    found, text = jsonable(result), measurement_text(result)
+    if checks:
+        found["checks"] = jsonable(verdicts)
+        text = "\n".join([text, f"  {summary(verdicts)}", *(_verdict(one) for one in verdicts)])
+    return found, text
+
+
+def _verdict(one: Verdict) -> str:
+    return f"    {one.check_id}: passed" if one.passed else f"    {one.check_id}: {plain(one.detail)}"
 
 
 def _file(path: Path, catalog: Catalog) -> Source:

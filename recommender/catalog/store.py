@@ -18,6 +18,7 @@ from recommender.errors import CatalogError, NotWritableError, unknown
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from recommender.runner.checks import Check
     from recommender.types import Task
 
 T = TypeVar("T")
@@ -94,6 +95,20 @@ class Catalog:
         if task_id not in found:
             raise unknown("task", task_id, list(found))
         return found[task_id]
+
+    def checks(self, task_id: str) -> tuple[Check, ...]:
+        """The quick check's prompts for a task, in the order of ``checks.csv``: easy ones first.
+
+        Raises:
+            UnknownNameError: there is no such task; the message has the nearest ones.
+        """
+        from recommender.runner.checks import Check  # the runner's room, which no other look-up needs
+
+        self.task(task_id)
+        return self.keep(
+            f"checks {task_id}",
+            lambda: read_facts(self.cursor(), Check, "checks", where="task = $1", values=[task_id]),
+        )
 
     def scenarios(self) -> tuple[ScenarioRow, ...]:
         """The situations of the field guide with its choices, in the order of ``scenarios.csv``."""

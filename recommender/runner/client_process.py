@@ -15,6 +15,7 @@ from recommender.runner.protocol import RunRequest
 from recommender.types import GIB
 
 _MOST_MEMORY_BYTES = 4 * GIB  # of address space: an endless line would otherwise fill the machine
+MORE_THAN_ASKED = 4  # pieces of text over the tokens asked for: then a server does not keep to the limit
 _WORDS = ("river", "stone", "paper", "seven", "green", "house", "music", "table", "north", "water")
 
 

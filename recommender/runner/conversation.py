@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from recommender.errors import RecommenderError
 from recommender.runner import protocol
 from recommender.runner.channel import Channel
-from recommender.runner.protocol import Question
+from recommender.runner.checks import Check, run_check
+from recommender.runner.protocol import Message, Question
 from recommender.runner.session import Answer, OnText
 from recommender.runner.thinking import ThinkingSplitter
 
 HURRIED_IDLE_S = 30.0  # how long a chat stays after its last answer while another run waits
+
+CHECK_THINKING_TOKENS = 1024  # of a thinking model, before each answer of the quick check
 
 Answerer = Callable[[Question, OnText], Answer]
 
@@ -51,6 +55,39 @@ def answer(channel: Channel, question: Question, answerer: Answerer) -> None:
     )
 
 
+class _Stopped(Exception):
+    pass
+
+
+def run_checks(channel: Channel, checks: Sequence[Check], answerer: Answerer) -> None:
+    """Ask the prompts of the quick check and judge the answers, one event each; Stop ends it.
+
+    Thinking does not count against a check's tokens, but has a limit of its own: a model that is still thinking then
+    has not answered.
+    """
+    channel.stop_answer.clear()
+
+    def ask(prompt: str, answer_tokens: int) -> str:
+        splitter = ThinkingSplitter()
+        said: list[str] = []
+
+        def on_text(piece: str, thinking: bool) -> bool:
+            pieces = [(piece, True)] if thinking else splitter.feed(piece)
+            said.extend(text for text, thought in pieces if not thought)
+            return len(said) < answer_tokens and not channel.stop_answer.is_set()
+
+        question = Question((Message("user", prompt),), answer_tokens + CHECK_THINKING_TOKENS, temperature=0.0)
+        answerer(question, on_text)
+        if channel.stop_answer.is_set():
+            raise _Stopped
+        said.extend(text for text, thought in splitter.finish() if not thought)
+        return "".join(said)
+
+    with contextlib.suppress(_Stopped):
+        for number, check in enumerate(checks, start=1):
+            channel.send(protocol.Checked(run_check(check, ask), number, len(checks)))
+
+
 def converse(channel: Channel, idle_s: float, answerer: Answerer) -> None:
     """Take questions until none comes for ``idle_s``. A question that cannot be answered does not end the chat."""
     channel.send(protocol.Ready())
@@ -62,9 +99,12 @@ def converse(channel: Channel, idle_s: float, answerer: Answerer) -> None:
             return
         if isinstance(command, protocol.Hurry):
             idle_s = min(idle_s, HURRIED_IDLE_S)
-        elif isinstance(command, protocol.Ask):
+        elif isinstance(command, protocol.Ask | protocol.RunChecks):
             try:
-                answer(channel, command.question, answerer)
+                if isinstance(command, protocol.Ask):
+                    answer(channel, command.question, answerer)
+                else:
+                    run_checks(channel, command.checks, answerer)
             except RecommenderError as error:
                 channel.send(protocol.Unanswered(str(error)))
             channel.send(protocol.Ready())

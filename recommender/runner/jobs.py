@@ -7,12 +7,13 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from recommender.errors import Cancelled, RecommenderError, RunError
 from recommender.runner import protocol
+from recommender.runner.checks import Check
 from recommender.runner.protocol import Event, Question, RunRequest, State
 from recommender.runner.runners import Runner, make_runner
 from recommender.types import Measurement, Memory
@@ -26,6 +27,7 @@ _STATE_OF: dict[type, State] = {
     protocol.WarmUp: "measuring",
     protocol.Repeat: "measuring",
     protocol.FirstToken: "answering",
+    protocol.Checked: "checking",
     protocol.Ready: "chatting",
 }
 
@@ -77,6 +79,8 @@ class Job:
         self._turns: list[Turn] = [Turn(question)] if question else []
         self._error: RecommenderError | None = None
         self._measurements: list[Measurement] = []
+        self._checked: list[protocol.Checked] = []
+        self._checking = False
         self._runner: Runner | None = None
         self._cancelled = False
         self._closed = False
@@ -165,17 +169,43 @@ class Job:
         Raises:
             RunError: it is not loaded any more, or the last answer is not complete yet.
         """
+        runner = self._idle_runner()
+        with self._lock:
+            self._turns.append(Turn(question))
+        runner.tell(protocol.Ask(question))
+
+    def _idle_runner(self) -> Runner:
         with self._lock:
             if self.ended or self._state != "chatting" or self._runner is None:
                 raise RunError("The model is not loaded any more: run it again to go on with the chat.")
-            if self._turns and not self._turns[-1].ended:
+            if self._checking or (self._turns and not self._turns[-1].ended):
                 raise RunError("The last answer is still being written. Stop it, or wait for its end.")
-            self._turns.append(Turn(question))
-            runner = self._runner
-        runner.tell(protocol.Ask(question))
+            return self._runner
+
+    def check(self, checks: Sequence[Check]) -> None:
+        """Ask the prompts of the quick check; the verdicts come into ``checked``, in place of earlier ones.
+
+        Raises ``RunError`` as ``ask`` does.
+        """
+        runner = self._idle_runner()
+        with self._lock:
+            self._checking = True
+            self._checked.clear()
+        runner.tell(protocol.RunChecks(tuple(checks)))
+
+    @property
+    def checking(self) -> bool:
+        """Whether a quick check goes on in the chat."""
+        return self._checking and not self.ended
+
+    @property
+    def checked(self) -> tuple[protocol.Checked, ...]:
+        """Of the newest quick check so far."""
+        with self._lock:
+            return tuple(self._checked)
 
     def stop_answer(self) -> None:
-        """End the answer that is being written; the model stays loaded."""
+        """End the answer that is being written, or the quick check; the model stays loaded."""
         runner = self._runner
         if runner is not None:
             runner.tell(protocol.StopAnswer())
@@ -215,6 +245,10 @@ class Job:
                 self._turns[-1] = replace(self._turns[-1], answered=event)
             if isinstance(event, protocol.Unanswered) and self._turns:
                 self._turns[-1] = replace(self._turns[-1], problem=event.message)
+            if isinstance(event, protocol.Checked):
+                self._checked.append(event)
+            if isinstance(event, protocol.Ready):
+                self._checking = False
             if isinstance(event, protocol.Result):
                 self._measurements.append(event.measurement)
             if isinstance(event, protocol.Error):

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ollama
+
 from recommender.errors import RunError
 from recommender.runner import conversation, protocol
 from recommender.runner.channel import Channel
-from recommender.runner.client_process import Silence, filler, run_client
+from recommender.runner.client_process import MORE_THAN_ASKED, Silence, filler, run_client
 from recommender.runner.gguf_header import model_files, read_header
 from recommender.runner.measuring import measurement
 from recommender.runner.noise import Noise, NoiseProbe
@@ -69,6 +71,8 @@ class _Run:
                 self._measure(model, counts)
             if question and not request.answer_first:
                 conversation.answer(self._channel, question, self._answer)
+            if request.checks:
+                conversation.run_checks(self._channel, request.checks, self._answer)
             if request.keep_loaded:
                 conversation.converse(self._channel, request.idle_s, self._answer)
 
@@ -101,9 +105,16 @@ class _Run:
         digest = copy_file(
             self._client, path, self._request.file_sha256, lambda done, total: progress.tell(path.name, done, total)
         )
-        with self._silence:
-            for _ in self._client.create(self._name, files={path.name: digest}, stream=True):
-                self._silence.heard()
+        try:
+            with self._silence:
+                for _ in self._client.create(self._name, files={path.name: digest}, stream=True):
+                    self._silence.heard()
+        except ollama.ResponseError as error:
+            reason = str(error.error)[:200] or "no reason given"
+            raise RunError(
+                f"Ollama {self._server.version} did not take {path.name}: {reason}. Update Ollama, or run the file "
+                "with llama.cpp."
+            ) from error
 
     def _measure(self, model: InstalledModel, counts: TokenCounts) -> None:
         request = self._request
@@ -146,9 +157,10 @@ class _Run:
         self._channel.send(protocol.Result(result))
 
     def _time(self, words: int, gen_tokens: int, nonce: str) -> _Counters:
-        options = {**self._options(), "num_predict": gen_tokens, "temperature": 0.0}
+        # Not greedy: after 30 equal tokens in a row the server breaks off, without its counters (llm/server.go).
+        options = {**self._options(), "num_predict": gen_tokens, "temperature": 1.0, "seed": 0}
         stream = self._client.generate(self._name, prompt=filler(words, nonce), raw=True, stream=True, options=options)
-        run = self._read(stream, lambda chunk: ((chunk.response, False),))
+        run = self._read(stream, gen_tokens, lambda chunk: ((chunk.response, False),))
         if run.prompt_s <= 0 or run.gen_s <= 0:
             raise RunError(
                 f"Ollama {self._server.version} left out its counters, so its speed is not known. Update Ollama."
@@ -171,7 +183,10 @@ class _Run:
             keep_alive=self._request.idle_s if self._request.keep_loaded else None,
         )
         run = self._read(
-            stream, lambda chunk: ((chunk.message.thinking, True), (chunk.message.content, False)), on_text
+            stream,
+            question.answer_tokens,
+            lambda chunk: ((chunk.message.thinking, True), (chunk.message.content, False)),
+            on_text,
         )
         return Answer(
             prompt_tokens=run.prompt_tokens,
@@ -182,7 +197,7 @@ class _Run:
             template="file",
         )
 
-    def _read(self, stream: Any, texts_of: Any, on_text: OnText | None = None) -> _Counters:
+    def _read(self, stream: Any, most_tokens: int, texts_of: Any, on_text: OnText | None = None) -> _Counters:
         started = time.perf_counter()
         first_s = last_s = 0.0
         pieces = 0
@@ -198,6 +213,9 @@ class _Run:
                     if on_text is not None and not on_text(piece, thinking):
                         stream.close()  # the server stops when the connection closes
                         return _Counters(0, 0.0, pieces, last_s - first_s, 0.0, first_s, "stopped")
+                if pieces > MORE_THAN_ASKED * most_tokens:
+                    stream.close()
+                    raise RunError(f"Ollama does not keep to {most_tokens} tokens: its answer was cut off.")
                 if chunk.done:
                     load_s = (chunk.load_duration or 0) / 1e9
                     return _Counters(
@@ -209,6 +227,8 @@ class _Run:
                         ttft_s=max(0.0, first_s - load_s),
                         finish=chunk.done_reason or "stop",
                     )
+        if on_text is not None and pieces:  # a server that dies breaks the connection instead
+            return _Counters(0, 0.0, pieces, last_s - first_s, 0.0, first_s, "broken off")
         raise RunError("Ollama ended in the middle of its answer. Look at its log (`ollama serve`), then try again.")
 
     def _options(self) -> dict[str, Any]:

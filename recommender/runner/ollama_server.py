@@ -18,7 +18,7 @@ from recommender.errors import RecommenderError, RunError, RuntimeMissingError
 REHEARSAL_PREFIX = "rightsize-rehearsal-"  # models of this name are ours to remove
 _CONNECT_S = 3.0
 _LONGEST_SILENCE_S = 600.0  # a large model may take minutes to load before the first byte comes
-_UNLOAD_S = 10.0
+_QUICK_S = 10.0  # for what takes a server no time
 _PIECE_BYTES = 1 << 20
 
 
@@ -43,7 +43,7 @@ def find_server(host: str | None = None) -> OllamaServer:
 
     Raises ``RuntimeMissingError`` when none answers there.
     """
-    with connected(host) as client:
+    with connected(host, _QUICK_S) as client:
         address = _address(client)
         # The client has no call for this; its own HTTP session knows address and proxies.
         answer = client._client.get("/api/version", timeout=_CONNECT_S).json()
@@ -55,7 +55,7 @@ def find_server(host: str | None = None) -> OllamaServer:
 
 def installed_models(server: OllamaServer) -> tuple[InstalledModel, ...]:
     """What ``ollama list`` shows."""
-    with connected(server.host) as client:
+    with connected(server.host, _QUICK_S) as client:
         return tuple(
             InstalledModel(
                 name=model.model or "",
@@ -83,20 +83,20 @@ def loaded_bytes(client: Any, name: str) -> float | None:
 
 def is_loaded(name: str) -> bool:
     """Whether a model is in the server's memory; False too when no server can be asked."""
-    with suppress(RecommenderError), connected() as client:
+    with suppress(RecommenderError), connected(timeout_s=_QUICK_S) as client:
         return loaded_bytes(client, name) is not None
     return False
 
 
 def unload(name: str) -> None:
     """Make the server give a model's memory back, where it can still be asked."""
-    with suppress(RecommenderError), connected(timeout_s=_UNLOAD_S) as client:
+    with suppress(RecommenderError), connected(timeout_s=_QUICK_S) as client:
         client.generate(name, keep_alive=0)
 
 
 def remove_rehearsals() -> None:
     """Remove the models that rehearsals made."""
-    with suppress(RecommenderError), connected(timeout_s=_UNLOAD_S) as client:
+    with suppress(RecommenderError), connected(timeout_s=_QUICK_S) as client:
         for model in client.list().models:
             if (model.model or "").startswith(REHEARSAL_PREFIX):
                 client.delete(model.model)
@@ -104,7 +104,7 @@ def remove_rehearsals() -> None:
 
 def free_bytes() -> float | None:
     """Free space where the server keeps its models; None when it is on another machine or keeps them elsewhere."""
-    with connected() as client:
+    with connected(timeout_s=_QUICK_S) as client:
         if urlsplit(_address(client)).hostname not in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):
             return None
     # The server's own setting is not told; this is its default, or what both were started with.
@@ -158,7 +158,11 @@ def connected(host: str | None = None, timeout_s: float = _LONGEST_SILENCE_S) ->
     import httpx
     import ollama
 
-    client: Any = ollama.Client(host, timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S))
+    try:
+        client: Any = ollama.Client(host, timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S))
+    except (ValueError, httpx.InvalidURL) as error:
+        named = host or os.environ.get("OLLAMA_HOST", "")
+        raise RuntimeMissingError(f"OLLAMA_HOST is {named!r}, which is no address. Correct it, or unset it.") from error
     address = _address(client)
     try:
         yield client

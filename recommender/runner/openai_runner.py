@@ -20,14 +20,13 @@ import openai
 from recommender.errors import RecommenderError, RunError
 from recommender.runner import conversation, protocol
 from recommender.runner.channel import Channel
-from recommender.runner.client_process import Silence, filler, run_client
+from recommender.runner.client_process import MORE_THAN_ASKED, Silence, filler, run_client
 from recommender.runner.measuring import measurement
 from recommender.runner.noise import NoiseProbe
 from recommender.runner.protocol import Question, RunRequest, TokenCounts
 from recommender.runner.session import Answer, OnText
 
 _CONNECT_S = 5.0
-_MORE_THAN_ASKED = 4  # pieces over the tokens asked for: then a server does not keep to the limit
 _TO_WRITE = "Write the numbers from one to one thousand in words, one after another, and nothing else."
 # What servers differ in, tried in this order until one is not refused.
 _DIALECTS: tuple[dict[str, Any], ...] = (
@@ -69,6 +68,8 @@ class _Run:
                 self._measure(counts)
             if question and not request.answer_first:
                 conversation.answer(self._channel, question, self._answer)
+        if request.checks:
+            conversation.run_checks(self._channel, request.checks, self._answer)
         if request.keep_loaded:
             conversation.converse(self._channel, request.idle_s, self._answer)
 
@@ -180,7 +181,7 @@ class _Run:
                         if on_text is not None and not on_text(piece, thinking):
                             stream.close()
                             return _Reply(None, pieces, False, first_s, last_s - first_s, "stopped")
-                if pieces > _MORE_THAN_ASKED * tokens:
+                if pieces > MORE_THAN_ASKED * tokens:
                     stream.close()
                     raise RunError(f"The server does not keep to {tokens} tokens: it was cut off.")
         if not pieces:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from recommender import errors
+from recommender.runner.checks import Check, Verdict
 from recommender.types import KV_TYPES, Measurement, Memory, Settings
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class RunRequest:
     gen_tokens: int = 128
     task_counts: TokenCounts | None = None  # measured as well: what the person's task looks like
     repeats: int = 3
+    checks: tuple[Check, ...] = ()  # asked after the measurement
     keep_loaded: bool = False
     idle_s: float = 300.0  # a kept model leaves memory after so long without a question
     longest_silence_s: float = 600.0  # a server with a large model may take minutes before its first word
@@ -231,8 +233,17 @@ class Answered:
     answer_tokens: int
     ttft_s: float
     decode_tokens_per_s: float
-    finish: str  # "stop", "length", or "stopped" by the person
+    finish: str  # "stop", "length", "stopped" by the person, "broken off" by a server
     template: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One prompt of the quick check was asked and judged."""
+
+    verdict: Verdict
+    number: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -280,6 +291,7 @@ Event = (
     | Text
     | Answered
     | Result
+    | Checked
     | Ready
     | Unanswered
     | FileReady
@@ -287,7 +299,18 @@ Event = (
 )
 EVENTS: dict[str, type[Any]] = {event.__name__: event for event in typing.get_args(Event)}
 
-State = Literal["queued", "downloading", "loading", "measuring", "answering", "chatting", "done", "failed", "cancelled"]
+State = Literal[
+    "queued",
+    "downloading",
+    "loading",
+    "measuring",
+    "answering",
+    "checking",
+    "chatting",
+    "done",
+    "failed",
+    "cancelled",
+]
 
 # ── commands to a run whose model is kept loaded ─────────────────────────────────────────────────────────────
 
@@ -298,8 +321,13 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class RunChecks:
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
 class StopAnswer:
-    """End the answer that is being written; the model stays."""
+    """End the answer that is being written, or the quick check; the model stays."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +335,7 @@ class Hurry:
     """Another run waits for the memory: stay only while questions come quickly."""
 
 
-Command = Ask | StopAnswer | Hurry
+Command = Ask | RunChecks | StopAnswer | Hurry
 COMMANDS: dict[str, type[Any]] = {command.__name__: command for command in typing.get_args(Command)}
 
 

@@ -78,6 +78,8 @@ def run(request: RunRequest, channel: Channel) -> None:
         channel.send(protocol.Result(result))
     if question and not request.answer_first:
         conversation.answer(channel, question, session.answer)
+    if request.checks:
+        conversation.run_checks(channel, request.checks, session.answer)
     if request.keep_loaded:
         conversation.converse(channel, request.idle_s, session.answer)
 

@@ -8,11 +8,17 @@ from recommender.engine.words import count, rate, seconds, size
 from recommender.errors import RunError
 from recommender.runner.jobs import Job, Turn
 from recommender.runner.protocol import Message, Question
+from recommender.ui import checks_view
 from recommender.ui.words import badge, plain
 
 _POLL_S = 0.25
 _ANSWER_TOKENS = 512
 _TEMPERATURE = 0.7
+_ENDINGS = {
+    "stopped": " · stopped",
+    "length": " · cut off at the longest answer",
+    "broken off": " · broken off by the server, as happens when a model repeats itself",
+}
 
 
 def show(job: Job, key: str) -> None:
@@ -24,11 +30,16 @@ def show(job: Job, key: str) -> None:
     for one in job.turns[:-1] if writing else job.turns:
         turn(one)
     if job.state != "chatting":
+        checks_view.show(job)
         return
     if writing:
         _writing(job, key)
-        return
-    _ask(job, key)
+    elif job.checking:
+        checks_view.going_on(job, key)
+    else:
+        _ask(job, key)
+        checks_view.offer(job, key)
+        checks_view.show(job)
 
 
 @st.fragment(run_every=_POLL_S)
@@ -98,10 +109,9 @@ def turn(one: Turn) -> None:
         if one.problem:
             st.error(plain(one.problem), icon=":material/error:")
         if one.answered:
-            stopped = " · stopped" if one.answered.finish == "stopped" else ""
-            cut = " · cut off at the longest answer" if one.answered.finish == "length" else ""
+            ending = _ENDINGS.get(one.answered.finish, "")
             st.caption(
                 f"{count(one.answered.answer_tokens)} tokens, the first after {seconds(one.answered.ttft_s)}, then "
-                f"{rate(one.answered.decode_tokens_per_s)} {badge('measured here')}{stopped}{cut}"
+                f"{rate(one.answered.decode_tokens_per_s)} {badge('measured here')}{ending}"
                 + ("" if one.answered.template == "file" else " · the file has no chat template: plain completion")
             )

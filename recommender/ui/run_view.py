@@ -25,6 +25,7 @@ _STEPS = {
     "loading": "Loading the model",
     "measuring": "Measuring",
     "answering": "Answering",
+    "checking": "Quick check",
     "chatting": "In a chat",
     "done": "Done",
     "failed": "Failed",

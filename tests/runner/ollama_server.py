@@ -1,10 +1,12 @@
-"""A loopback stand-in that speaks Ollama's documented interface: version, tags, ps, generate, chat."""
+"""A loopback stand-in that speaks Ollama's documented interface."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,7 +21,10 @@ MODEL = {
 
 
 class OllamaStandIn(ThreadingHTTPServer):
-    """``lines`` makes the chunks of an answer from the request; ``loaded`` is what ``ps`` shows."""
+    """``lines`` makes the chunks of an answer from the request, ``pull_lines`` those of a pull.
+
+    ``loaded`` is whether ``ps`` shows a model, ``models`` what it has, ``blobs`` the files that were copied into it.
+    """
 
     daemon_threads = True
 
@@ -28,7 +33,12 @@ class OllamaStandIn(ThreadingHTTPServer):
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.loaded = False
         self.version: Any = {"version": "0.30.1"}
+        self.models: list[dict[str, Any]] = [MODEL]
+        self.blobs: dict[str, bytes] = {}
+        self.takes_files = True  # old versions do not
+        self.delay_s = 0.0  # before the first byte of an answer
         self.lines: Callable[[dict[str, Any], bool], Iterator[dict[str, Any] | bytes]] = answer
+        self.pull_lines: Callable[[], Iterator[dict[str, Any] | bytes]] = layers
         self.hold = threading.Event()
         self.gone = threading.Event()  # a client left in mid-answer
 
@@ -56,6 +66,16 @@ def answer(body: dict[str, Any], chat: bool) -> Iterator[dict[str, Any] | bytes]
     yield {**last, "message": {"role": "assistant", "content": ""}} if chat else {**last, "response": ""}
 
 
+def layers() -> Iterator[dict[str, Any] | bytes]:
+    """The steps of a pull of two layers."""
+    yield {"status": "pulling manifest"}
+    for digest, total in (("sha256:" + "1a" * 32, 400), ("sha256:" + "2b" * 32, 50)):
+        for done in (0, total // 2, total):
+            yield {"status": f"pulling {digest[7:19]}", "digest": digest, "total": total, "completed": done}
+    for status in ("verifying sha256 digest", "writing manifest", "success"):
+        yield {"status": status}
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: OllamaStandIn
 
@@ -66,36 +86,87 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/version":
             self._send(self.server.version)
         elif self.path == "/api/tags":
-            self._send({"models": [MODEL]})
+            self._send({"models": self.server.models})
         elif self.path == "/api/ps":
             running = [{**MODEL, "size": 2_000_000, "size_vram": 0, "context_length": 1024}]
             self._send({"models": running if self.server.loaded else []})
         else:
             self.send_error(404)
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path.rsplit("/", 1)[-1] in self.server.blobs else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_DELETE(self) -> None:
+        body = json.loads(self._read())
         self.server.requests.append((self.path, body))
+        self.server.models = [model for model in self.server.models if model["model"] != body["model"]]
+        self._send(b"")
+
+    def do_POST(self) -> None:
+        if self.path.startswith("/api/blobs/"):
+            self._take_blob()
+            return
+        body = json.loads(self._read())
+        self.server.requests.append((self.path, body))
+        if self.path == "/api/create":
+            self._create(body)
+            return
+        if self.path == "/api/pull":
+            self._stream(self.server.pull_lines())
+            return
         if body.get("keep_alive") == 0:
             self.server.loaded = False
             self._send({"model": body["model"], "response": "", "done": True, "done_reason": "unload"})
             return
         self.server.loaded = True
+        time.sleep(self.server.delay_s)
+        head = {"model": body["model"], "created_at": "2026-01-02T03:04:05Z", "done": False}
+        lines = self.server.lines(body, self.path == "/api/chat")
+        self._stream(line if isinstance(line, bytes) else {**head, **line} for line in lines)
+
+    def _create(self, body: dict[str, Any]) -> None:
+        if not self.server.takes_files or not set(body.get("files", {}).values()) <= set(self.server.blobs):
+            self._send({"error": "neither 'from' or 'files' was specified"}, 400)
+            return
+        name = body["model"] if ":" in body["model"] else body["model"] + ":latest"
+        self.server.models = [*self.server.models, {**MODEL, "name": name, "model": name}]
+        self._stream([{"status": "parsing GGUF"}, {"status": "success"}])
+
+    def _take_blob(self) -> None:
+        digest, data = self.path.rsplit("/", 1)[-1], self._read()
+        if digest != f"sha256:{hashlib.sha256(data).hexdigest()}":
+            self._send({"error": "digest mismatch"}, 400)
+            return
+        self.server.blobs[digest] = data
+        self.server.requests.append((self.path, {}))
+        self._send(b"", 201)
+
+    def _read(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _stream(self, lines: Iterable[dict[str, Any] | bytes]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.end_headers()
         try:
-            for line in self.server.lines(body, self.path == "/api/chat"):
-                head = {"model": body["model"], "created_at": "2026-01-02T03:04:05Z", "done": False}
-                data = line if isinstance(line, bytes) else json.dumps({**head, **line}).encode() + b"\n"
-                self.wfile.write(data)
+            for line in lines:
+                self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
                 self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError):
             self.server.gone.set()
 
-    def _send(self, body: Any) -> None:
+    def _send(self, body: Any, status: int = 200) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

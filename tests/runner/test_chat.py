@@ -14,7 +14,9 @@ import pytest
 from recommender.errors import RunError
 from recommender.runner import Job, RunManager, conversation, protocol
 from recommender.runner.channel import Channel
+from recommender.runner.checks import Check
 from recommender.runner.protocol import Message, Question
+from recommender.runner.session import Answer, OnText
 from tests.runner.conftest import SETTINGS, finished, until
 from tests.tiny_gguf import CHAT_TEMPLATE, write_tiny_gguf
 
@@ -165,3 +167,58 @@ def test_the_profile_of_the_task_is_measured_beside_the_standard_one(ask, manage
     assert (standard.prompt_tokens, standard.gen_tokens, standard.predicted_decode_tokens_per_s) == (48, 12, 7.0)
     assert (task.prompt_tokens, task.gen_tokens, task.predicted_decode_tokens_per_s) == (96, 8, None)
     assert job.measurement == standard
+
+
+NUMBER = Check("sum", "reasoning", "number", "How much is 2 + 2?", "4", 8, "4", "own")
+
+
+def test_a_quick_check_asks_its_prompts_and_the_chat_goes_on(ask, manager: RunManager, binding: str) -> None:
+    job = chatting(manager.submit(ask(binding=binding, repeats=0, prompt="Hi", answer_tokens=2, keep_loaded=True)))
+    job.check((NUMBER, replace(NUMBER, id="again")))
+    until(lambda: not job.checking)
+    assert [(one.verdict.check_id, one.verdict.passed, one.number, one.of) for one in job.checked] == [
+        ("sum", False, 1, 2),
+        ("again", False, 2, 2),
+    ]
+    assert all(one.verdict.detail for one in job.checked)
+    assert len(job.turns) == 1, "the check's prompts are no part of the chat"
+    job.ask(HELLO)
+    answered(job)
+    job.close()
+
+
+def test_a_run_can_end_with_a_quick_check(ask, manager: RunManager) -> None:
+    job = finished(manager.submit(ask(repeats=1, checks=(NUMBER,))))
+    assert (job.state, len(job.checked)) == ("done", 1)
+    assert job.measurement is not None
+
+
+def test_thinking_does_not_count_against_the_tokens_of_a_check() -> None:
+    def think_then_answer(question: Question, on_text: OnText) -> Answer:
+        assert question.temperature == 0.0
+        for piece in ("<think>", *["so "] * 50, "</think>", "4"):
+            if not on_text(piece, False):
+                break
+        return Answer(1, 53, 0.1, 10.0, "stop", "file")
+
+    channel = Channel({}, io.StringIO())
+    conversation.run_checks(channel, (NUMBER,), think_then_answer)
+    [line] = channel._out.getvalue().splitlines()  # type: ignore[attr-defined]
+    event = protocol.decode(line)
+    assert isinstance(event, protocol.Checked)
+    assert event.verdict.passed
+
+
+def test_a_check_that_is_stopped_asks_no_further_prompt() -> None:
+    asked: list[str] = []
+    channel = Channel({}, io.StringIO())
+
+    def stopped(question: Question, on_text: OnText) -> Answer:
+        asked.append(question.messages[-1].content)
+        channel.stop_answer.set()
+        on_text("4", False)
+        return Answer(1, 1, 0.1, 10.0, "stopped", "file")
+
+    conversation.run_checks(channel, (NUMBER, NUMBER), stopped)
+    assert len(asked) == 1
+    assert channel._out.getvalue() == ""  # type: ignore[attr-defined]

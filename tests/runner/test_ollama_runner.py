@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recommender.errors import BadInputError, RunError, RuntimeMissingError, UnknownNameError
-from recommender.runner import RunManager, RunRequest, protocol
-from recommender.runner.ollama_server import find_server, installed_models
+from recommender.runner import Job, RunManager, RunRequest, protocol
+from recommender.runner.ollama_server import REHEARSAL_PREFIX, find_server, installed_models
+from recommender.runner.protocol import Message, Question
+from recommender.runner.runners import make_runner
 from tests.runner.conftest import PATIENCE_S, SETTINGS, finished, until
-from tests.runner.ollama_server import MODEL, OllamaStandIn
+from tests.runner.ollama_server import MODEL, OllamaStandIn, answer, layers
+from tests.tiny_gguf import write_tiny_gguf
 
 REQUEST = RunRequest(
     "tiny", "", SETTINGS, runtime="ollama", file="tiny", prompt_tokens=40, gen_tokens=16, device_key="key"
@@ -128,9 +134,202 @@ def test_stop_in_mid_answer_closes_the_connection(server: OllamaStandIn, manager
     assert server.gone.wait(PATIENCE_S)
 
 
-def test_a_model_that_is_not_there_says_how_to_pull_it(server: OllamaStandIn, manager: RunManager) -> None:
-    job = finished(manager.submit(replace(REQUEST, file="qwen3:0.6b")))
-    assert job.error == "Ollama has no model qwen3:0.6b. Fetch it with `ollama pull qwen3:0.6b`, then try again."
+PULLED = replace(REQUEST, file="qwen3:0.6b")
+
+
+def then_installed(server: OllamaStandIn, name: str) -> None:
+    """A pull ends with the model being there."""
+
+    def lines() -> Iterator[dict[str, Any] | bytes]:
+        yield from layers()
+        server.models = [*server.models, {**MODEL, "name": name, "model": name}]
+
+    server.pull_lines = lines
+
+
+def test_a_model_that_is_not_there_is_pulled_with_progress_layer_by_layer(
+    server: OllamaStandIn, manager: RunManager
+) -> None:
+    then_installed(server, PULLED.file)
+    seen: list[protocol.Event] = []
+    job = finished(manager.submit(PULLED, seen.append))
+    assert job.error == ""
+    progress = [event for event in seen if isinstance(event, protocol.Downloading)]
+    assert {event.file for event in progress} == {"layer 1a1a1a1a1a1a", "layer 2b2b2b2b2b2b"}
+    for file, total in (("layer 1a1a1a1a1a1a", 400), ("layer 2b2b2b2b2b2b", 50)):
+        done = [event.done_bytes for event in progress if event.file == file]
+        assert done == sorted(done)
+        assert (done[-1], progress[0].total_bytes) == (total, 400)
+    assert any(isinstance(event, protocol.Verifying) for event in seen)
+    assert job.measurement is not None
+    assert job.measurement.file_name == PULLED.file
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([{"error": "pull model manifest: file does not exist"}], "Ollama refused .*file does not exist"),
+        ([*list(layers())[:3], {"error": "no space left on device"}], "Ollama refused .*no space left"),
+        ([{"status": "pulling manifest"}], "without the model"),
+        ([b"rubbish\n"], "does not speak like Ollama"),
+    ],
+)
+def test_a_pull_that_fails_says_why(lines: list[Any], said: str, server: OllamaStandIn, manager: RunManager) -> None:
+    server.pull_lines = lambda: iter(lines)
+    job = finished(manager.submit(PULLED))
+    assert job.state == "failed"
+    assert re.search(said, job.error)
+
+
+def test_stop_during_a_pull_closes_the_connection(server: OllamaStandIn, manager: RunManager) -> None:
+    def endless() -> Iterator[dict[str, Any]]:
+        while not server.hold.wait(0.01):
+            yield {"status": "pulling", "digest": "sha256:" + "1a" * 32, "total": 400, "completed": 1}
+
+    server.pull_lines = endless
+    job = manager.submit(PULLED)
+    until(lambda: job.last(protocol.Downloading))
+    assert job.state == "downloading"
+    job.cancel()
+    assert finished(job).state == "cancelled"
+    assert server.gone.wait(PATIENCE_S)
+
+
+def test_a_file_is_copied_into_ollama_once(server: OllamaStandIn, manager: RunManager, tiny: Path) -> None:
+    request = replace(REQUEST, file="rightsize-tiny", model_path=str(tiny))
+    for _ in range(2):
+        job = finished(manager.submit(request))
+        assert job.error == ""
+    assert list(server.blobs.values()) == [tiny.read_bytes()]
+    assert sum(path.startswith("/api/blobs/") for path, _ in server.requests) == 1
+    created = [body for path, body in server.requests if path == "/api/create"]
+    assert created[0]["files"] == {tiny.name: next(iter(server.blobs))}
+    assert any(model["model"] == "rightsize-tiny:latest" for model in server.models), "it stays for `ollama run`"
+
+
+def test_an_old_server_that_takes_no_file_says_to_update(
+    server: OllamaStandIn, manager: RunManager, tiny: Path
+) -> None:
+    server.takes_files = False
+    job = finished(manager.submit(replace(REQUEST, file="rightsize-tiny", model_path=str(tiny))))
+    assert "Update Ollama" in job.error
+
+
+def test_a_model_in_several_files_is_refused(server: OllamaStandIn, manager: RunManager, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "split.gguf", tensors_per_file=8)
+    job = finished(manager.submit(replace(REQUEST, file="rightsize-split", model_path=str(path))))
+    assert "in several files, which Ollama does not take" in job.error
+
+
+def test_what_a_rehearsal_made_is_removed_also_when_the_run_fails(
+    server: OllamaStandIn, manager: RunManager, tiny: Path
+) -> None:
+    name = f"{REHEARSAL_PREFIX}abc"
+    request = replace(REQUEST, file=name, model_path=str(tiny), rehearsal=True)
+    assert finished(manager.submit(request)).error == ""
+    assert server.models == [MODEL]
+    server.lines = lambda body, chat: iter([{"error": "broken"}])
+    assert finished(manager.submit(request)).state == "failed"
+    assert server.models == [MODEL]
+
+
+def test_a_copy_that_does_not_fit_is_refused_before_it_is_made(
+    server: OllamaStandIn, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = replace(REQUEST, file="rightsize-tiny", model_path=str(tiny))
+    plan = make_runner("ollama").plan(request)
+    assert (plan.disk_bytes, plan.problem) == (tiny.stat().st_size, "")
+    monkeypatch.setattr("recommender.runner.ollama_server.free_bytes", lambda: 1000.0)
+    assert "Ollama copies the file" in make_runner("ollama").plan(request).problem
+
+
+def test_whether_a_server_is_there_is_told_with_advice(server: OllamaStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_runner("ollama").probe().ready
+    for host, words in (("127.0.0.1:9", "ollama serve"), ("http://[", "no address")):
+        monkeypatch.setenv("OLLAMA_HOST", host)
+        found = make_runner("ollama").probe()
+        assert not found.ready
+        assert words in found.advice
+
+
+def test_an_answer_that_the_server_breaks_off_keeps_its_text(server: OllamaStandIn, manager: RunManager) -> None:
+    """As Ollama does after 30 equal tokens in a row: no last chunk, no counters."""
+    server.lines = lambda body, chat: iter([{"message": {"role": "assistant", "content": "so "}}] * 31)
+    job = finished(manager.submit(replace(REQUEST, repeats=0, prompt="Hi")))
+    answered = job.last(protocol.Answered)
+    assert job.error == ""
+    assert answered is not None
+    assert (answered.finish, answered.answer_tokens) == ("broken off", 31)
+    assert job.text == "so " * 31
+
+
+def test_a_slow_start_is_waited_for(server: OllamaStandIn, manager: RunManager) -> None:
+    server.delay_s = 0.5
+    job = finished(manager.submit(replace(REQUEST, repeats=1, longest_silence_s=30.0)))
+    assert job.error == ""
+
+
+def test_a_server_that_never_ends_its_answer_is_left(server: OllamaStandIn, manager: RunManager) -> None:
+    def rubbish(body: dict[str, Any], chat: bool) -> Iterator[bytes]:
+        while not server.hold.wait(0.01):
+            yield b" " * 1000
+
+    server.lines = rubbish
+    job = finished(manager.submit(replace(REQUEST, longest_silence_s=1.0)))
+    assert job.error == "Ollama said nothing of use for 1 s. Restart it, then try again."
+
+
+def test_an_answer_without_a_limit_is_cut_off(server: OllamaStandIn, manager: RunManager) -> None:
+    def endless(body: dict[str, Any], chat: bool) -> Iterator[dict[str, Any]]:
+        while not server.hold.is_set():
+            yield {"response": "more "}
+
+    server.lines = endless
+    job = finished(manager.submit(REQUEST))
+    assert "does not keep to 16 tokens" in job.error
+
+
+def test_stop_and_a_kill_give_the_servers_memory_back(server: OllamaStandIn, manager: RunManager) -> None:
+    def endless(body: dict[str, Any], chat: bool) -> Iterator[dict[str, Any]]:
+        while not server.hold.wait(0.01):
+            yield {"message": {"role": "assistant", "content": "more "}}
+
+    server.lines = endless
+    for end in (Job.cancel, lambda job: os.kill(job.pid or 0, signal.SIGKILL)):
+        job = manager.submit(replace(REQUEST, repeats=0, prompt="Hi", answer_tokens=100_000))
+        until(lambda job=job: job.text)
+        assert server.loaded
+        end(job)
+        finished(job)
+        assert not server.loaded
+
+
+def test_a_chat_streams_thinking_apart_and_can_be_stopped(server: OllamaStandIn, manager: RunManager) -> None:
+    def thinks(body: dict[str, Any], chat: bool) -> Iterator[dict[str, Any]]:
+        yield {"message": {"role": "assistant", "content": "", "thinking": "hmm"}}
+        while not server.hold.wait(0.01):
+            yield {"message": {"role": "assistant", "content": "more "}}
+
+    job = manager.submit(replace(REQUEST, repeats=1, keep_loaded=True))
+    until(lambda: job.state == "chatting" or job.ended)
+    assert job.measurement is not None
+    server.lines = thinks
+    job.ask(Question((Message("user", "Go"),), answer_tokens=100_000))
+    until(lambda: job.turns[-1].text)
+    assert job.turns[-1].thinking == "hmm"
+    job.stop_answer()
+    until(lambda: job.turns[-1].ended)
+    assert job.turns[-1].answered is not None
+    assert job.turns[-1].answered.finish == "stopped"
+    assert server.gone.wait(PATIENCE_S), "the connection stays open"
+    assert job.state == "chatting"
+    server.lines = answer
+    job.ask(Question((Message("user", "Again"),), answer_tokens=5))
+    until(lambda: job.turns[-1].ended)
+    assert job.turns[-1].text == "Hello world"
+    job.close()
+    finished(job)
+    assert not server.loaded
 
 
 @pytest.mark.parametrize(

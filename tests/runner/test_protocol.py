@@ -55,8 +55,10 @@ def test_an_error_keeps_its_class() -> None:
 
 
 def test_a_prompt_is_one_turn_of_the_user() -> None:
-    assert replace(REQUEST, messages=(), prompt="hi").chat() == (Message("user", "hi"),)
-    assert replace(REQUEST, messages=()).chat() == ()
+    question = replace(REQUEST, messages=(), prompt="hi").question()
+    assert question is not None
+    assert question.messages == (Message("user", "hi"),)
+    assert replace(REQUEST, messages=()).question() is None
 
 
 def test_a_request_that_fits_is_accepted() -> None:
