@@ -16,6 +16,7 @@ from recommender.types import GIB
 
 _MOST_MEMORY_BYTES = 4 * GIB  # of address space: an endless line would otherwise fill the machine
 MORE_THAN_ASKED = 4  # pieces of text over the tokens asked for: then a server does not keep to the limit
+_FEW_WORDS, _MORE_WORDS = 4, 24
 _WORDS = ("river", "stone", "paper", "seven", "green", "house", "music", "table", "north", "water")
 
 
@@ -42,8 +43,8 @@ class Silence:
 
     def _watch(self) -> None:
         while (since := self._since) is None or time.monotonic() - since < self._limit_s:
-            time.sleep(min(1.0, self._limit_s))
-        message = f"{self._server} said nothing of use for {self._limit_s:.0f} s. Restart it, then try again."
+            time.sleep(min(1.0, self._limit_s / 4))
+        message = f"{self._server} said nothing of use for {self._limit_s:g} s. Restart it, then try again."
         self._channel.send(protocol.Error("RunError", message))
         os._exit(0)
 
@@ -66,6 +67,21 @@ def run_client(play: Callable[[RunRequest, Channel, Silence], None], server: str
 def filler(words: int, nonce: str) -> str:
     """A prompt of about that many words, which begins differently each time."""
     return " ".join([nonce, *(_WORDS[number % len(_WORDS)] for number in range(words))])
+
+
+def words_for(tokens: int, count: Callable[[int], int | None]) -> int:
+    """How many words of ``filler`` make a prompt of about so many tokens.
+
+    Servers take texts, not tokens, and tokenizers differ by a factor of five. Two short prompts tell what a word takes
+    and what comes on top of the words.
+
+    Args:
+        count: sends a prompt of so many words and returns its tokens, ``None`` where the server does not tell.
+    """
+    few, more = count(_FEW_WORDS), count(_MORE_WORDS)
+    if few is None or more is None or more <= few:
+        return tokens
+    return max(1, _FEW_WORDS + round((tokens - few) * (_MORE_WORDS - _FEW_WORDS) / (more - few)))
 
 
 def _limit_memory() -> None:

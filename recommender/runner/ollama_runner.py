@@ -19,7 +19,7 @@ import ollama
 from recommender.errors import RunError
 from recommender.runner import conversation, protocol
 from recommender.runner.channel import Channel
-from recommender.runner.client_process import MORE_THAN_ASKED, Silence, filler, run_client
+from recommender.runner.client_process import MORE_THAN_ASKED, Silence, filler, run_client, words_for
 from recommender.runner.gguf_header import model_files, read_header
 from recommender.runner.measuring import measurement
 from recommender.runner.noise import Noise, NoiseProbe
@@ -119,14 +119,19 @@ class _Run:
     def _measure(self, model: InstalledModel, counts: TokenCounts) -> None:
         request = self._request
         self._channel.send(protocol.WarmUp())
-        # The interface takes texts, not tokens: see how many tokens a word is, then ask for the right number.
-        words = counts.prompt_tokens
-        warm_up = self._time(words, counts.gen_tokens, "warm-up")
-        words = max(1, round(words * counts.prompt_tokens / max(warm_up.prompt_tokens, 1)))
+        loads_s: list[float] = []
+
+        def count(words: int) -> int:
+            run = self._time(words, 2, _nonce())
+            loads_s.append(run.load_s)
+            return run.prompt_tokens
+
+        words = words_for(counts.prompt_tokens, count)
+        self._time(words, min(counts.gen_tokens, 8), _nonce())
         probe = NoiseProbe()
         repeats = []
         for number in range(1, request.repeats + 1):
-            run = self._time(words, counts.gen_tokens, f"repeat {number} {uuid.uuid4().hex[:8]}")
+            run = self._time(words, counts.gen_tokens, _nonce())
             repeat = protocol.Repeat(
                 number=number,
                 of=request.repeats,
@@ -150,7 +155,7 @@ class _Run:
             file_bytes=float(model.size_bytes),
             binding=f"ollama {importlib.metadata.version('ollama')}",
             build=f"Ollama {self._server.version}",
-            load_s=warm_up.load_s,
+            load_s=loads_s[0],
             memory=None,  # the server tells the sum only, not the parts
             peak_resident_bytes=loaded_bytes(self._client, model.name),
         )
@@ -263,6 +268,11 @@ class _Progress:
         took = now - self._started
         pace = (done_bytes - self._from) / took if took > _PROGRESS_EVERY_S else None
         self._channel.send(protocol.Downloading(part, float(done_bytes), float(total_bytes), pace))
+
+
+def _nonce() -> str:
+    """The beginning of a prompt that is like no other: what a server kept of an earlier one is of no use."""
+    return uuid.uuid4().hex[:8]
 
 
 def _play(request: RunRequest, channel: Channel, silence: Silence) -> None:
