@@ -210,6 +210,39 @@ def test_a_file_here_runs_to_the_end_with_predicted_beside_measured(page: Any, t
     page.get_by_text("newest first").wait_for()
 
 
+def test_a_chat_follows_the_measurement_and_gives_the_memory_back(page: Any, tmp_path: Path) -> None:
+    page.goto("/try-it?source=A+GGUF+file+on+this+computer&threads=1")
+    _choose_file(page, write_tiny_gguf(tmp_path / "tiny.gguf"))
+    page.locator(".st-key-start button").first.click()
+    question = _run(page).get_by_placeholder("Ask it something")
+    question.wait_for()
+    _settled(page)
+    question.fill("And at night?")
+    question.press("Enter")
+    _run(page).get_by_text("And at night?").wait_for()
+    _run(page).get_by_text(re.compile("tokens, the first after")).nth(1).wait_for()
+    _settled(page)
+    _run(page).get_by_role("button", name="End the chat").click()
+    question.wait_for(state="detached")
+    assert "And at night?" in _run(page).inner_text()
+
+
+def test_a_run_whose_tab_was_closed_is_found_again_by_its_address(page: Any, browser: Any, tmp_path: Path) -> None:
+    slow = write_tiny_gguf(tmp_path / "slow.gguf", n_embd=1024, layers=16, block_count=16)
+    page.goto("/try-it?source=A+GGUF+file+on+this+computer&threads=1")
+    _choose_file(page, slow)
+    page.locator(".st-key-start button").first.click()
+    _run(page).get_by_role("button", name="Stop").wait_for()
+    address = page.url
+    assert "run=" in address
+    context = page.context
+    page.close()
+    again = context.new_page()
+    again.goto(address)
+    _run(again).get_by_role("button", name="Stop").click()
+    _run(again).get_by_text("Its process is gone").wait_for()
+
+
 def test_a_model_of_the_catalog_is_fetched_and_run(page: Any, hub: HubServer) -> None:
     page.goto(f"/try-it?model={NAME}&quant={QUANTIZATION}")
     button = page.locator(".st-key-start button").first

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _STATE_OF: dict[type, State] = {
     protocol.Downloading: "downloading",
-    protocol.Verifying: "downloading",
+    protocol.Verifying: "verifying",
     protocol.Loading: "loading",
     protocol.WarmUp: "measuring",
     protocol.Repeat: "measuring",
@@ -30,6 +30,8 @@ _STATE_OF: dict[type, State] = {
     protocol.Checked: "checking",
     protocol.Ready: "chatting",
 }
+
+_END_S = 5.0  # from the end of a process to the end of its job
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,9 @@ class Job:
         self._stop(cancelled=True)
 
     def close(self) -> None:
-        """End the chat: its process is gone when this returns, and the run counts as done."""
+        """End the chat: its process is gone when this returns, and the run counts as done. Not for a listener."""
         self._stop(cancelled=self._state != "chatting")
+        self._ended.wait(_END_S)
 
     def ask(self, question: Question) -> None:
         """Ask the model that was kept loaded; the answer comes into ``turns``.

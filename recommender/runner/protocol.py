@@ -302,6 +302,7 @@ EVENTS: dict[str, type[Any]] = {event.__name__: event for event in typing.get_ar
 State = Literal[
     "queued",
     "downloading",
+    "verifying",
     "loading",
     "measuring",
     "answering",

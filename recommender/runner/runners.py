@@ -150,10 +150,12 @@ class LlamaCppRunner(_ProcessRunner):
             return Availability("llama.cpp", ready=False, advice=str(error))
 
     def plan(self, request: RunRequest) -> Plan:
-        if request.model_path or hub.cached(request.repo, request.file):
+        if request.model_path:
             return Plan(0.0, 0.0)
-        if not request.expected_file_bytes:
+        if not (request.repo and request.file and request.expected_file_bytes):  # it is looked up on the Hub first
             return Plan(None, 0.0)
+        if hub.cached(request.repo, request.file):
+            return Plan(0.0, 0.0)
         missing = max(0.0, request.expected_file_bytes - hub.interrupted_bytes(request.repo, request.file))
         try:
             hub.check_room(missing)

@@ -6,6 +6,7 @@ from it. The process ends when the run is over, when its stdin is closed, or wit
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -60,14 +61,21 @@ def run(request: RunRequest, channel: Channel) -> None:
     question = request.question()
     if question and request.answer_first:
         conversation.answer(channel, question, session.answer)
+    sha256 = request.file_sha256
     for counts in request.counts():
         repeats, noise = _time(session, header, request, counts, channel)
+        if not sha256 and not request.rehearsal:
+            # Only now: reading the whole file before it is loaded would make its load time another one.
+            channel.send(protocol.Verifying(header.path.name))
+            with header.path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         result = measurement(
             request,
             counts,
             repeats,
             noise,
             file_name=header.path.name,
+            file_sha256=sha256,
             file_bytes=file_bytes,
             binding=binding.name,
             build=session.build,

@@ -22,6 +22,7 @@ _BUSY = ("loading", "measuring")
 _STEPS = {
     "queued": "Waiting for its turn",
     "downloading": "Downloading",
+    "verifying": "Comparing its checksum",
     "loading": "Loading the model",
     "measuring": "Measuring",
     "answering": "Answering",

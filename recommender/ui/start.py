@@ -14,7 +14,7 @@ from recommender.runner.hub import cached
 from recommender.runner.jobs import Job
 from recommender.runner.protocol import TokenCounts
 from recommender.runner.rehearse import expected_s, prepare, submit
-from recommender.runner.runners import make_runner
+from recommender.runner.runners import Plan, make_runner
 from recommender.trial import RehearsalPlan, Source, found_on_hub, run_request, usual_settings
 from recommender.types import Device, Pick, Settings, Task
 from recommender.ui.resources import calibration_of, catalog, forget_device, runs, this_device
@@ -64,6 +64,12 @@ def start_both(first: Trial, second: Trial, prompt: str, device: Device) -> None
     ]
     st.query_params["run"], st.query_params["beside"] = (job.id for job in jobs)
     st.rerun()
+
+
+def plan_of(trial: Trial, prompt: str, device: Device) -> Plan:
+    """What a run would download and write, and whether there is room for it."""
+    request = run_request(trial.source, trial.settings, prompt, device, trial.forecast)
+    return make_runner(request.runtime).plan(request)
 
 
 def _submit(

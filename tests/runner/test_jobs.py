@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -73,6 +74,12 @@ def test_the_memory_parts_are_those_the_shapes_give(ask: Ask, tiny: Path, manage
     assert job.measurement is not None
     assert job.measurement.peak_resident_bytes is not None
     assert job.measurement.peak_resident_bytes > memory.overhead_bytes
+
+
+def test_a_file_of_ones_own_is_written_down_with_its_checksum(ask: Ask, tiny: Path, manager: RunManager) -> None:
+    job = finished(manager.submit(ask()))
+    assert job.measurement is not None
+    assert job.measurement.file_sha256 == hashlib.sha256(tiny.read_bytes()).hexdigest()
 
 
 def test_each_of_several_sequences_gets_the_whole_context(ask: Ask, manager: RunManager, binding: str) -> None:

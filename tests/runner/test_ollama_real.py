@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,16 +35,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if NAMED:
-        yield NAMED
-        return
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server of our own: its address and its process."""
     assert PROGRAM is not None
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
-    folder = tmp_path_factory.mktemp("ollama")
+    folder.mkdir(exist_ok=True)
     environment = {**os.environ, "OLLAMA_HOST": address, "OLLAMA_MODELS": str(folder / "models")}
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen([PROGRAM, "serve"], env=environment, stdout=log, stderr=log)
@@ -56,10 +55,19 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 break
             assert time.monotonic() < deadline, (folder / "log.txt").read_text()
             time.sleep(0.1)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if NAMED:
+        yield NAMED
+        return
+    with serving(tmp_path_factory.mktemp("ollama")) as (address, _):
+        yield address
 
 
 @pytest.fixture
@@ -129,6 +137,20 @@ def test_stop_gives_the_server_back(request_: RunRequest, manager: RunManager) -
     assert finished(job).state == "cancelled"
     until(lambda: not is_loaded(request_.file))
     assert finished(manager.submit(replace(request_, repeats=1))).error == ""
+
+
+@pytest.mark.skipif(not PROGRAM, reason="a server of somebody else's is not killed: `ollama` is not on PATH")
+def test_a_server_that_dies_in_mid_answer_ends_in_a_sentence(
+    request_: RunRequest, manager: RunManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path / "own") as (address, process):
+        monkeypatch.setenv("OLLAMA_HOST", address)
+        settings = replace(SETTINGS, context_tokens=2**14)
+        job = manager.submit(replace(request_, settings=settings, repeats=0, prompt="Hi", answer_tokens=15_000))
+        until(lambda: job.turns[0].pieces > 3)
+        process.kill()
+        assert finished(job).state == "failed"
+        assert re.search("broke off|No Ollama server", job.error)
 
 
 def test_a_rehearsal_leaves_nothing_in_the_server(request_: RunRequest, manager: RunManager) -> None:

@@ -147,3 +147,10 @@ def test_after_memory_ran_out_something_smaller_is_offered(
     offered = app.button(key="smaller_run")
     assert offered.label.startswith("Try Qwen3")
     assert offered.label.count("instead") == 1
+
+
+def test_a_full_disk_is_told_before_the_click(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recommender.runner.hub.free_disk_bytes", lambda: 1000)
+    app = open_page("try_it", **CHOICE)
+    assert any("short by" in warning.value for warning in app.warning)
+    assert app.button(key="start").disabled

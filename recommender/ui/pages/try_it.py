@@ -24,7 +24,7 @@ from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import bindings, calibration_of, catalog, this_device
 from recommender.ui.sources import Chosen
-from recommender.ui.start import CONTEXT_TOKENS, PROMPT, Trial, start, start_both, start_rehearsal
+from recommender.ui.start import CONTEXT_TOKENS, PROMPT, Trial, plan_of, start, start_both, start_rehearsal
 from recommender.ui.words import badge, plain
 
 _LONGEST_CONTEXT = 1_048_576
@@ -153,7 +153,12 @@ def _form() -> None:
             return
         second = _trial(other, device, settings)
     label = trial.source.label if second is None else f"Try both · {second.source.label.removeprefix('Try it · ')}"
-    nowhere = any(not (one.source.path or one.source.repo or one.source.file) for one in (trial, second) if one)
+    problem = "" if second else plan_of(trial, prompt, device).problem
+    if problem:
+        st.warning(plain(problem), icon=":material/hard_drive:")
+    nowhere = bool(problem) or any(
+        not (one.source.path or one.source.repo or one.source.file) for one in (trial, second) if one
+    )
     if st.button(plain(label), type="primary", icon=":material/play_arrow:", key="start", disabled=nowhere):
         if second is not None:
             start_both(trial, second, prompt, device)
