@@ -23,7 +23,7 @@ class Repo:
 
 
 class HubServer(ThreadingHTTPServer):
-    """``repos`` may be changed while it runs. ``bytes_per_s`` slows the storage; ``cut_after`` breaks connections."""
+    """``repos`` may be changed while it runs; ``pause_after`` holds the storage back until ``resume`` is set."""
 
     daemon_threads = True
 

@@ -213,6 +213,19 @@ def test_whether_a_file_fits_is_said_in_a_sentence(server: HubServer, monkeypatc
     assert "short by 2.25 GiB" in hub.room_for(choice)
 
 
+def test_a_download_goes_through_the_proxy_that_the_environment_names(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.repos[REPO] = Repo({"t.gguf": b"x" * 5000})
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")  # a name that only a proxy can resolve
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, server.url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert hub.download(REPO, "t.gguf").read_bytes() == b"x" * 5000
+    assert any(request.startswith("GET /api/models/") for request in server.requests)
+
+
 def test_a_run_downloads_its_file_first(server: HubServer, tiny: Path, ask, manager: RunManager, binding: str) -> None:
     data = tiny.read_bytes()
     server.repos[REPO] = Repo({"tiny-Q8_0.gguf": data})
