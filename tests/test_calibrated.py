@@ -10,42 +10,26 @@ from recommender.catalog.store import Catalog
 from recommender.device import device_key
 from recommender.engine.estimate_rows import estimate_one
 from recommender.types import Device, Measurement, Settings
+from tests.measured import MEASURED
 
 SETTINGS = Settings(1024, "f16", 2048, 512, 1, 4, 0, True)
 
 
 def run(device: Device, model_id: str = "Qwen/Qwen3-0.6B", **changes: object) -> Measurement:
-    base = Measurement(
+    base = replace(
+        MEASURED,
         id=uuid.uuid4().hex,
         measured_at="2026-11-01T00:00:00+00:00",
         device_name=device.name,
         device_key=device_key(device),
         model_id=model_id,
         quantization="Q4_0",
-        file_name="f",
-        file_sha256="",
-        file_bytes=1.0,
-        runtime="llama.cpp",
-        binding="b 1",
-        build="1",
         settings=SETTINGS,
         prompt_tokens=128,
         gen_tokens=32,
-        repeats=3,
-        prefill_tokens_per_s=1.0,
-        prefill_low=1.0,
-        prefill_high=1.0,
         decode_tokens_per_s=1.0,
         decode_low=1.0,
         decode_high=1.0,
-        ttft_s=1.0,
-        load_s=1.0,
-        memory=None,
-        peak_resident_bytes=None,
-        load_average_before=0.0,
-        load_average_after=0.0,
-        cpu_steal_fraction=0.0,
-        noisy=False,
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 

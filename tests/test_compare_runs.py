@@ -10,40 +10,20 @@ from hypothesis import strategies as st
 
 from recommender.compare_runs import Comparison, Difference, compare, comparison_markdown
 from recommender.present import jsonable
-from recommender.types import Measurement, Memory, Settings
+from recommender.types import Measurement, Memory
+from tests.measured import MEASURED
 
 MEMORY = Memory(4e8, 1e8, 5e7, 2e7, 5.7e8, provenance="measured here")
-ONE = Measurement(
-    id="one",
-    measured_at="2026-11-23T17:00:00Z",
-    device_name="A laptop",
-    device_key="cpu|16",
-    model_id="maker/model",
-    quantization="Q4_K_M",
-    file_name="model-Q4_K_M.gguf",
-    file_sha256="ab" * 32,
-    file_bytes=397_000_000.0,
-    runtime="llama.cpp",
-    binding="xllamacpp 2026.10",
-    build="b1",
-    settings=Settings(4096, "f16", 2048, 512, 1, 4, 0, True),
-    prompt_tokens=512,
-    gen_tokens=128,
-    repeats=3,
+ONE = dataclasses.replace(
+    MEASURED,
     prefill_tokens_per_s=210.0,
     prefill_low=205.0,
     prefill_high=215.0,
     decode_tokens_per_s=30.0,
     decode_low=29.0,
     decode_high=31.0,
-    ttft_s=2.45,
-    load_s=0.8,
     memory=MEMORY,
-    peak_resident_bytes=6e8,
-    load_average_before=0.2,
-    load_average_after=1.4,
     cpu_steal_fraction=0.0,
-    noisy=False,
 )
 
 

@@ -11,42 +11,25 @@ from streamlit.testing.v1 import AppTest
 
 from recommender import paths
 from recommender.catalog.measurements import MeasurementStore
-from recommender.types import Measurement, Memory, Settings
+from recommender.types import Measurement, Memory
 from recommender.ui import resources
 from recommender.ui.charts import speed_history
+from tests.measured import MEASURED
 from tests.ui.conftest import Open
 
-EARLY = Measurement(
+EARLY = dataclasses.replace(
+    MEASURED,
     id="early",
     measured_at="2026-11-20T10:00:00+00:00",
-    device_name="A laptop",
     device_key="other hardware",
     model_id="org/tiny",
     quantization="Q8_0",
-    file_name="tiny.gguf",
-    file_sha256="",
-    file_bytes=1e6,
-    runtime="llama.cpp",
     binding="xllamacpp 1",
-    build="b1",
-    settings=Settings(2048, "f16", 512, 128, 1, 2, 0, True),
-    prompt_tokens=512,
-    gen_tokens=128,
-    repeats=3,
-    prefill_tokens_per_s=900.0,
-    prefill_low=880.0,
-    prefill_high=910.0,
     decode_tokens_per_s=42.0,
     decode_low=41.0,
     decode_high=43.5,
     ttft_s=0.6,
-    load_s=0.2,
     memory=Memory(1e6, 1e5, 1e5, 1e5, 1.3e6),
-    peak_resident_bytes=2e6,
-    load_average_before=0.1,
-    load_average_after=0.2,
-    cpu_steal_fraction=0.0,
-    noisy=False,
 )
 LATE = dataclasses.replace(
     EARLY,

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from recommender.catalog.measurements import MeasurementStore
-from recommender.types import Measurement, Memory, Settings
+from recommender.types import Measurement, Memory
+from tests.measured import MEASURED
 from tests.tiny_gguf import write_tiny_gguf
 from tests.ui.conftest import Open
 
@@ -13,37 +15,19 @@ LOCAL = "A GGUF file on this computer"
 
 
 def _measurement(identity: str) -> Measurement:
-    return Measurement(
+    return replace(
+        MEASURED,
         id=identity,
         measured_at="2026-11-20T10:00:00Z",
-        device_name="A laptop",
         device_key="other hardware",
         model_id="org/tiny",
         quantization="Q8_0",
-        file_name="tiny.gguf",
-        file_sha256="",
-        file_bytes=1e6,
-        runtime="llama.cpp",
         binding="xllamacpp 1",
-        build="",
-        settings=Settings(2048, "f16", 512, 128, 1, 2, 0, True),
-        prompt_tokens=512,
-        gen_tokens=128,
-        repeats=3,
-        prefill_tokens_per_s=900.0,
-        prefill_low=880.0,
-        prefill_high=910.0,
         decode_tokens_per_s=42.0,
         decode_low=41.0,
         decode_high=43.0,
         ttft_s=0.6,
-        load_s=0.2,
         memory=Memory(1e6, 1e5, 1e5, 1e5, 1.3e6),
-        peak_resident_bytes=2e6,
-        load_average_before=0.1,
-        load_average_after=0.2,
-        cpu_steal_fraction=0.0,
-        noisy=False,
         predicted_decode_tokens_per_s=40.0,
     )
 
