@@ -3,7 +3,8 @@
 from recommender.runner.bindings import Binding, available_bindings
 from recommender.runner.gguf_header import GgufHeader, read_header
 from recommender.runner.hub import FileChoice, cached, download, resolve_file
-from recommender.runner.jobs import Job, RunManager
+from recommender.runner.job import Job
+from recommender.runner.jobs import RunManager
 from recommender.runner.measure import measure
 from recommender.runner.protocol import Message, RunRequest
 

@@ -25,7 +25,8 @@ from recommender.device import device_key, memory_budget
 from recommender.errors import BadInputError, NotWritableError, RunError
 from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
 from recommender.estimate.tensors import layout
-from recommender.runner.jobs import Job, RunManager
+from recommender.runner.job import Job
+from recommender.runner.jobs import RunManager
 from recommender.runner.measure import measure
 from recommender.runner.ollama_server import REHEARSAL_PREFIX
 from recommender.runner.protocol import Event, RunRequest

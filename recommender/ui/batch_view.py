@@ -9,7 +9,7 @@ import streamlit as st
 from recommender.batch import FIRST, plan_batch, rerank
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import RecommenderError
-from recommender.runner.jobs import Job
+from recommender.runner.job import Job
 from recommender.runner.rehearse import prepare, submit
 from recommender.types import Pick, Recommendation
 from recommender.ui.resources import calibration_of, catalog, runs

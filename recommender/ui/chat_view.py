@@ -6,7 +6,7 @@ import streamlit as st
 
 from recommender.engine.words import count, rate, seconds, size
 from recommender.errors import RunError
-from recommender.runner.jobs import Job, Turn
+from recommender.runner.job import Job, Turn
 from recommender.runner.protocol import Message, Question
 from recommender.ui import checks_view
 from recommender.ui.words import badge, plain

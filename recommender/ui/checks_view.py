@@ -6,7 +6,7 @@ import streamlit as st
 
 from recommender.errors import RunError
 from recommender.runner.checks import LABEL
-from recommender.runner.jobs import Job
+from recommender.runner.job import Job
 from recommender.ui.resources import catalog
 from recommender.ui.words import badge, plain
 

@@ -9,7 +9,7 @@ import streamlit as st
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import OutOfMemoryError
 from recommender.runner import protocol
-from recommender.runner.jobs import Job
+from recommender.runner.job import Job
 from recommender.types import Measurement
 from recommender.ui import chat_view, smaller_view
 from recommender.ui.resources import runs, storing_problem

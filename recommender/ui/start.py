@@ -11,7 +11,7 @@ from recommender.errors import RecommenderError, RunError
 from recommender.probe import plan_probe, read_memory
 from recommender.runner.bindings import choose_binding
 from recommender.runner.hub import cached
-from recommender.runner.jobs import Job
+from recommender.runner.job import Job
 from recommender.runner.protocol import TokenCounts
 from recommender.runner.rehearse import expected_s, prepare, submit
 from recommender.runner.runners import Plan, make_runner

@@ -133,7 +133,7 @@ def test_after_memory_ran_out_something_smaller_is_offered(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from recommender.errors import OutOfMemoryError
-    from recommender.runner.jobs import Job
+    from recommender.runner.job import Job
     from tests.runner.conftest import SETTINGS
 
     request = RunRequest(
