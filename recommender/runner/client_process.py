@@ -59,7 +59,7 @@ def run_client(play: Callable[[RunRequest, Channel, Silence], None], server: str
     except RecommenderError as error:
         channel.send(protocol.Error(type(error).__name__, str(error)))
     except (MemoryError, RecursionError):
-        channel.send(protocol.Error("RunError", f"{server} sent more than can be held. It is not what was expected."))
+        channel.send(protocol.Error("RunError", f"{server} sent more than can be held. Check its address."))
     channel.close()
     os._exit(0)
 
