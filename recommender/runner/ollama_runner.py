@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib.metadata
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ollama
 
-from recommender.errors import RunError
+from recommender.errors import BadInputError, RunError
 from recommender.runner import conversation, protocol
 from recommender.runner.channel import Channel
 from recommender.runner.client_process import MORE_THAN_ASKED, Silence, filler, run_client, words_for
@@ -28,25 +29,51 @@ from recommender.runner.ollama_server import (
     OllamaServer,
     connected,
     copy_file,
+    explained,
     find_server,
     installed_models,
     loaded_bytes,
+    longest_context,
+    reason,
+    same_name,
 )
 from recommender.runner.protocol import Question, RunRequest, TokenCounts
 from recommender.runner.session import Answer, OnText
 
 _PROGRESS_EVERY_S = 0.2
+_MOST_STEPS = 10_000  # different ones of a pull; a model whose tensors are layers has some hundreds
+_WARM_UP_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class _Counters:
+class Counters:
+    """What an answer took, by the server's own counters."""
+
     prompt_tokens: int
     prompt_s: float
     gen_tokens: int
-    gen_s: float
+    decode_tokens_per_s: float  # 0.0 where it cannot be told
     load_s: float
     ttft_s: float  # wall clock, without the time a load took
     finish: str
+
+
+def counters(last: Any, first_s: float) -> Counters:
+    """From the last chunk of an answer, whose times are in ns.
+
+    Args:
+        first_s: wall clock from the request to the first piece of text.
+    """
+    gen_tokens, gen_s, load_s = last.eval_count or 0, (last.eval_duration or 0) / 1e9, (last.load_duration or 0) / 1e9
+    return Counters(
+        prompt_tokens=last.prompt_eval_count or 0,
+        prompt_s=(last.prompt_eval_duration or 0) / 1e9,
+        gen_tokens=gen_tokens,
+        decode_tokens_per_s=gen_tokens / gen_s if gen_s > 0 else 0.0,
+        load_s=load_s,
+        ttft_s=max(0.0, first_s - load_s),
+        finish=last.done_reason or "stop",
+    )
 
 
 class _Run:
@@ -58,11 +85,13 @@ class _Run:
 
     def play(self) -> None:
         request = self._request
-        with connected(self._server.host) as self._client:
+        with connected(self._server.host, request.longest_silence_s) as self._client:
             if request.model_path:
-                self._create(Path(request.model_path))
-            model = self._installed() or self._pulled()
+                model = self._created(Path(request.model_path))
+            else:
+                model = self._installed() or self._pulled()
             self._name = model.name
+            self._check_context()
             self._channel.send(protocol.Loading(model.name, float(model.size_bytes), f"ollama {self._server.version}"))
             question = request.question()
             if question and request.answer_first:
@@ -77,68 +106,92 @@ class _Run:
                 conversation.converse(self._channel, request.idle_s, self._answer)
 
     def _installed(self) -> InstalledModel | None:
-        found = {model.name: model for model in installed_models(self._server)}
-        return found.get(self._name) or found.get(f"{self._name}:latest")
+        return next((model for model in installed_models(self._server) if same_name(model.name, self._name)), None)
 
     def _pulled(self) -> InstalledModel:
         """Fetch the model into the server, with its progress layer by layer."""
         progress = _Progress(self._channel)
-        with self._silence:
-            for step in self._client.pull(self._name, stream=True):
-                self._silence.heard()
+        try:
+            for step in self._steps(self._client.pull(self._name, stream=True)):
                 if step.digest and step.total:
                     progress.tell(f"layer {step.digest.removeprefix('sha256:')[:12]}", step.completed or 0, step.total)
                 elif (step.status or "").startswith("verifying"):
                     self._channel.send(protocol.Verifying(self._name))
+        except ollama.ResponseError as error:
+            raise RunError(
+                f"Ollama could not fetch {self._name}: {reason(error)}. Check its name at ollama.com/library, and the "
+                "server's connection."
+            ) from error
         model = self._installed()
         if model is None:
             raise RunError(f"Ollama ended the pull of {self._name} without the model. Try it again.")
         return model
 
-    def _create(self, path: Path) -> None:
-        """Copy a GGUF file into the server."""
+    def _created(self, path: Path) -> InstalledModel:
+        """Copy a GGUF file into the server, under the name that was asked for."""
         header = read_header(path)
         if len(model_files(header)) > 1:
             raise RunError(f"{path.name} is in several files, which Ollama does not take. Run it with llama.cpp.")
         progress = _Progress(self._channel)
-
-        digest = copy_file(
-            self._client, path, self._request.file_sha256, lambda done, total: progress.tell(path.name, done, total)
-        )
+        known = self._request.file_sha256
+        if not known:
+            self._channel.send(protocol.Verifying(path.name))
         try:
-            with self._silence:
-                for _ in self._client.create(self._name, files={path.name: digest}, stream=True):
-                    self._silence.heard()
+            digest = copy_file(self._client, path, known, lambda done, total: progress.tell(path.name, done, total))
+            for _ in self._steps(self._client.create(self._name, files={path.name: digest}, stream=True)):
+                pass
         except ollama.ResponseError as error:
-            reason = str(error.error)[:200] or "no reason given"
             raise RunError(
-                f"Ollama {self._server.version} did not take {path.name}: {reason}. Update Ollama, or run the file "
-                "with llama.cpp."
+                f"Ollama {self._server.version} did not take {path.name}: {reason(error)}. Update Ollama, or run the "
+                "file with llama.cpp."
             ) from error
+        model = self._installed()
+        if model is None:
+            raise RunError(f"Ollama took {path.name} but has no model of it. Update Ollama, then try again.")
+        return replace(model, sha256=digest.removeprefix("sha256:"))
+
+    def _steps(self, stream: Any) -> Iterator[Any]:
+        """The steps of a pull or a copy that bring something new; only they count as words of the server."""
+        far: dict[str, int] = {}
+        with self._silence:
+            for step in stream:
+                part, done = step.digest or step.status or "", min(step.completed or 0, step.total or 0)
+                if done != far.get(part) and len(far) < _MOST_STEPS:
+                    far[part] = done
+                    self._silence.heard()
+                    yield step
+
+    def _check_context(self) -> None:
+        """The server would quietly lower a context that is above the model's own."""
+        most, wanted = longest_context(self._client, self._name), self._request.settings.context_tokens
+        if most is not None and wanted > most:
+            raise BadInputError(
+                f"The context of {wanted} tokens is above the {most} that {self._name} was made for: lower it."
+            )
 
     def _measure(self, model: InstalledModel, counts: TokenCounts) -> None:
         request = self._request
         self._channel.send(protocol.WarmUp())
         loads_s: list[float] = []
 
-        def count(words: int) -> int:
-            run = self._time(words, 2, _nonce())
+        def count(words: int) -> int | None:
+            run = self._generate(words, 1)
             loads_s.append(run.load_s)
-            return run.prompt_tokens
+            return run.prompt_tokens or None
 
         words = words_for(counts.prompt_tokens, count)
-        self._time(words, min(counts.gen_tokens, 8), _nonce())
+        self._generate(words, min(counts.gen_tokens, _WARM_UP_TOKENS))
         probe = NoiseProbe()
         repeats = []
         for number in range(1, request.repeats + 1):
-            run = self._time(words, counts.gen_tokens, _nonce())
+            run = self._time(words, counts.gen_tokens)
             repeat = protocol.Repeat(
                 number=number,
                 of=request.repeats,
                 prompt_tokens=run.prompt_tokens,
                 gen_tokens=run.gen_tokens,
                 prefill_tokens_per_s=run.prompt_tokens / run.prompt_s,
-                decode_tokens_per_s=run.gen_tokens / run.gen_s,
+                decode_tokens_per_s=run.decode_tokens_per_s,
                 ttft_s=run.ttft_s,
             )
             repeats.append(repeat)
@@ -161,16 +214,30 @@ class _Run:
         )
         self._channel.send(protocol.Result(result))
 
-    def _time(self, words: int, gen_tokens: int, nonce: str) -> _Counters:
-        # Not greedy: after 30 equal tokens in a row the server breaks off, without its counters (llm/server.go).
-        options = {**self._options(), "num_predict": gen_tokens, "temperature": 1.0, "seed": 0}
-        stream = self._client.generate(self._name, prompt=filler(words, nonce), raw=True, stream=True, options=options)
-        run = self._read(stream, gen_tokens, lambda chunk: ((chunk.response, False),))
-        if run.prompt_s <= 0 or run.gen_s <= 0:
+    def _time(self, words: int, gen_tokens: int) -> Counters:
+        run = self._generate(words, gen_tokens)
+        if run.prompt_s <= 0 or not run.gen_tokens:
             raise RunError(
                 f"Ollama {self._server.version} left out its counters, so its speed is not known. Update Ollama."
             )
+        if run.decode_tokens_per_s <= 0:
+            raise RunError(
+                f"{self._name} wrote a single token, so its speed is not known. Ask for more, or run it again."
+            )
         return run
+
+    def _generate(self, words: int, gen_tokens: int) -> Counters:
+        # Not greedy: after 30 equal tokens in a row the server breaks off, without its counters (llm/server.go).
+        options = {**self._options(), "num_predict": gen_tokens, "temperature": 1.0, "seed": 0}
+        stream = self._client.generate(
+            self._name,
+            prompt=filler(words, _nonce()),
+            raw=True,
+            stream=True,
+            options=options,
+            keep_alive=self._request.idle_s,
+        )
+        return self._read(stream, gen_tokens, lambda chunk: ((chunk.response, False),))
 
     def _answer(self, question: Question, on_text: OnText) -> Answer:
         options = {
@@ -185,55 +252,52 @@ class _Run:
             messages=messages,
             stream=True,
             options=options,
-            keep_alive=self._request.idle_s if self._request.keep_loaded else None,
+            keep_alive=self._request.idle_s,
         )
-        run = self._read(
-            stream,
-            question.answer_tokens,
-            lambda chunk: ((chunk.message.thinking, True), (chunk.message.content, False)),
-            on_text,
-        )
+        with explained(self._server.host):  # here, so that a chat outlives a question that went wrong
+            run = self._read(
+                stream,
+                question.answer_tokens,
+                lambda chunk: ((chunk.message.thinking, True), (chunk.message.content, False)),
+                on_text,
+            )
         return Answer(
             prompt_tokens=run.prompt_tokens,
             answer_tokens=run.gen_tokens,
             ttft_s=run.ttft_s,
-            decode_tokens_per_s=run.gen_tokens / run.gen_s if run.gen_s else 0.0,
+            decode_tokens_per_s=run.decode_tokens_per_s,
             finish=run.finish,
             template="file",
         )
 
-    def _read(self, stream: Any, most_tokens: int, texts_of: Any, on_text: OnText | None = None) -> _Counters:
+    def _read(self, stream: Any, most_tokens: int, texts_of: Any, on_text: OnText | None = None) -> Counters:
         started = time.perf_counter()
         first_s = last_s = 0.0
         pieces = 0
+
+        def cut(finish: str) -> Counters:
+            took = last_s - first_s
+            return Counters(0, 0.0, pieces, (pieces - 1) / took if took > 0 else 0.0, 0.0, first_s, finish)
+
         with self._silence:
             for chunk in stream:
-                self._silence.heard()
                 for piece, thinking in texts_of(chunk):
                     if not piece:
                         continue
+                    self._silence.heard()
                     pieces += 1
                     last_s = time.perf_counter() - started
                     first_s = first_s or last_s
                     if on_text is not None and not on_text(piece, thinking):
                         stream.close()  # the server stops when the connection closes
-                        return _Counters(0, 0.0, pieces, last_s - first_s, 0.0, first_s, "stopped")
+                        return cut("stopped")
                 if pieces > MORE_THAN_ASKED * most_tokens:
                     stream.close()
-                    raise RunError(f"Ollama does not keep to {most_tokens} tokens: its answer was cut off.")
+                    raise RunError(f"Ollama writes more than was asked for, {most_tokens} tokens: it was cut off.")
                 if chunk.done:
-                    load_s = (chunk.load_duration or 0) / 1e9
-                    return _Counters(
-                        prompt_tokens=chunk.prompt_eval_count or 0,
-                        prompt_s=(chunk.prompt_eval_duration or 0) / 1e9,
-                        gen_tokens=chunk.eval_count or 0,
-                        gen_s=(chunk.eval_duration or 0) / 1e9,
-                        load_s=load_s,
-                        ttft_s=max(0.0, first_s - load_s),
-                        finish=chunk.done_reason or "stop",
-                    )
+                    return counters(chunk, first_s)
         if on_text is not None and pieces:  # a server that dies breaks the connection instead
-            return _Counters(0, 0.0, pieces, last_s - first_s, 0.0, first_s, "broken off")
+            return cut("broken off")
         raise RunError("Ollama ended in the middle of its answer. Look at its log (`ollama serve`), then try again.")
 
     def _options(self) -> dict[str, Any]:

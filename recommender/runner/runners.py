@@ -19,7 +19,14 @@ from recommender.runner.bindings import choose_binding
 from recommender.runner.protocol import Command, Event, RunRequest
 from recommender.types import GIB
 
-_RESULTS = (protocol.Loaded, protocol.Result, protocol.Answered, protocol.FileReady)
+_RESULTS = (
+    protocol.Loaded,
+    protocol.Result,
+    protocol.Answered,
+    protocol.Checked,
+    protocol.Ready,
+    protocol.FileReady,
+)
 
 OnEvent = Callable[[Event], None]
 
@@ -195,8 +202,13 @@ class OllamaRunner(_ProcessRunner):
     def plan(self, request: RunRequest) -> Plan:
         if not request.model_path:
             return Plan(None, 0.0)
-        size = float(Path(request.model_path).stat().st_size)
-        free = ollama_server.free_bytes()
+        try:
+            size = float(Path(request.model_path).stat().st_size)
+            free = ollama_server.free_bytes()
+        except FileNotFoundError:
+            return Plan(0.0, 0.0, f"There is no file {request.model_path} any more. Choose another.")
+        except RecommenderError as error:
+            return Plan(0.0, 0.0, str(error))
         if free is None or size <= free:
             return Plan(0.0, size)
         problem = (
@@ -213,7 +225,7 @@ class OllamaRunner(_ProcessRunner):
             if not was_loaded:
                 ollama_server.unload(request.file)
             if request.rehearsal:
-                ollama_server.remove_rehearsals()
+                ollama_server.remove_rehearsals(request.file)
 
 
 class EndpointRunner(_ProcessRunner):

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,10 +21,14 @@ MODEL = {
 }
 
 
-class OllamaStandIn(ThreadingHTTPServer):
-    """``lines`` makes the chunks of an answer from the request, ``pull_lines`` those of a pull.
+Lines = Iterator[dict[str, Any] | bytes | None]
 
-    ``loaded`` is whether ``ps`` shows a model, ``models`` what it has, ``blobs`` the files that were copied into it.
+
+class OllamaStandIn(ThreadingHTTPServer):
+    """``lines`` makes the chunks of an answer from the request, ``pull_lines`` those of a pull; at ``None`` it dies.
+
+    ``loaded`` is whether ``ps`` shows the model that was asked last, ``models`` what it has, ``blobs`` the files that
+    were copied into it.
     """
 
     daemon_threads = True
@@ -32,13 +37,16 @@ class OllamaStandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.loaded = False
-        self.version: Any = {"version": "0.30.1"}
+        self.asked = MODEL
+        self.version: Any = {"version": "0.30.1"}  # an iterator of bytes is streamed
         self.models: list[dict[str, Any]] = [MODEL]
         self.blobs: dict[str, bytes] = {}
-        self.takes_files = True  # old versions do not
+        self.takes_blobs = self.takes_files = True  # old versions do not
+        self.keeps_models = True  # that are made of files
+        self.context_tokens: int | None = 2048  # what the models were made for; old versions do not tell
         self.delay_s = 0.0  # before the first byte of an answer
-        self.lines: Callable[[dict[str, Any], bool], Iterator[dict[str, Any] | bytes]] = answer
-        self.pull_lines: Callable[[], Iterator[dict[str, Any] | bytes]] = layers
+        self.lines: Callable[[dict[str, Any], bool], Lines] = answer
+        self.pull_lines: Callable[[], Lines] = layers
         self.hold = threading.Event()
         self.gone = threading.Event()  # a client left in mid-answer
 
@@ -47,7 +55,7 @@ class OllamaStandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-def answer(body: dict[str, Any], chat: bool) -> Iterator[dict[str, Any] | bytes]:
+def answer(body: dict[str, Any], chat: bool) -> Lines:
     """Two words, then the counters: 100 tok/s prefill, 20 tok/s decode, a load of half a second."""
     for word in ("Hello", " world"):
         yield {"message": {"role": "assistant", "content": word}} if chat else {"response": word}
@@ -66,7 +74,7 @@ def answer(body: dict[str, Any], chat: bool) -> Iterator[dict[str, Any] | bytes]
     yield {**last, "message": {"role": "assistant", "content": ""}} if chat else {**last, "response": ""}
 
 
-def layers() -> Iterator[dict[str, Any] | bytes]:
+def layers() -> Lines:
     """The steps of a pull of two layers."""
     yield {"status": "pulling manifest"}
     for digest, total in (("sha256:" + "1a" * 32, 400), ("sha256:" + "2b" * 32, 50)):
@@ -78,17 +86,19 @@ def layers() -> Iterator[dict[str, Any] | bytes]:
 
 class _Handler(BaseHTTPRequestHandler):
     server: OllamaStandIn
+    protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
         pass
 
     def do_GET(self) -> None:
         if self.path == "/api/version":
-            self._send(self.server.version)
+            told = self.server.version
+            self._stream(told) if isinstance(told, Iterator) else self._send(told)
         elif self.path == "/api/tags":
             self._send({"models": self.server.models})
         elif self.path == "/api/ps":
-            running = [{**MODEL, "size": 2_000_000, "size_vram": 0, "context_length": 1024}]
+            running = [{**self.server.asked, "size": 2_000_000, "size_vram": 0, "context_length": 1024}]
             self._send({"models": running if self.server.loaded else []})
         else:
             self.send_error(404)
@@ -101,8 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         body = json.loads(self._read())
         self.server.requests.append((self.path, body))
-        self.server.models = [model for model in self.server.models if model["model"] != body["model"]]
-        self._send(b"")
+        if (found := self._found(body["model"])) is not None:
+            self.server.models = [model for model in self.server.models if model is not found]
+            self._send(b"")
 
     def do_POST(self) -> None:
         if self.path.startswith("/api/blobs/"):
@@ -116,26 +127,43 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/pull":
             self._stream(self.server.pull_lines())
             return
+        if (model := self._found(body["model"])) is None:
+            return
+        if self.path == "/api/show":
+            known = {"general.architecture": "llama", "llama.context_length": self.server.context_tokens}
+            self._send({"details": model["details"], **({"model_info": known} if self.server.context_tokens else {})})
+            return
         if body.get("keep_alive") == 0:
             self.server.loaded = False
             self._send({"model": body["model"], "response": "", "done": True, "done_reason": "unload"})
             return
-        self.server.loaded = True
+        self.server.loaded, self.server.asked = True, model
         time.sleep(self.server.delay_s)
         head = {"model": body["model"], "created_at": "2026-01-02T03:04:05Z", "done": False}
         lines = self.server.lines(body, self.path == "/api/chat")
-        self._stream(line if isinstance(line, bytes) else {**head, **line} for line in lines)
+        self._stream({**head, **line} if isinstance(line, dict) else line for line in lines)
+
+    def _found(self, name: str) -> dict[str, Any] | None:
+        for model in self.server.models:
+            if model["model"].casefold() in (name.casefold(), f"{name}:latest".casefold()):
+                return model
+        self._send({"error": f"model '{name}' not found"}, 404)
+        return None
 
     def _create(self, body: dict[str, Any]) -> None:
         if not self.server.takes_files or not set(body.get("files", {}).values()) <= set(self.server.blobs):
             self._send({"error": "neither 'from' or 'files' was specified"}, 400)
             return
         name = body["model"] if ":" in body["model"] else body["model"] + ":latest"
-        self.server.models = [*self.server.models, {**MODEL, "name": name, "model": name}]
+        if self.server.keeps_models:
+            self.server.models = [*self.server.models, {**MODEL, "name": name, "model": name}]
         self._stream([{"status": "parsing GGUF"}, {"status": "success"}])
 
     def _take_blob(self) -> None:
         digest, data = self.path.rsplit("/", 1)[-1], self._read()
+        if not self.server.takes_blobs:
+            self._send(b"404 page not found", 404)
+            return
         if digest != f"sha256:{hashlib.sha256(data).hexdigest()}":
             self._send({"error": "digest mismatch"}, 400)
             return
@@ -153,15 +181,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(parts)
 
-    def _stream(self, lines: Iterable[dict[str, Any] | bytes]) -> None:
+    def _stream(self, lines: Iterable[dict[str, Any] | bytes | None]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
             for line in lines:
-                self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
-                self.wfile.flush()
+                if line is None:
+                    self.close_connection = True
+                    return
+                data = line if isinstance(line, bytes) else json.dumps(line, ensure_ascii=False).encode() + b"\n"
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.wfile.write(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
             self.server.gone.set()
 
     def _send(self, body: Any, status: int = 200) -> None:
@@ -169,4 +203,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(data)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from recommender.errors import RecommenderError
@@ -93,7 +94,7 @@ def test_a_file_is_given_measured_unloaded_listed_and_removed(request_: RunReque
     found = job.measurement
     assert found is not None
     assert found.repeats == 3
-    assert 100 < found.prompt_tokens < 400
+    assert 190 <= found.prompt_tokens <= 210
     assert found.gen_tokens == 64
     assert found.decode_tokens_per_s > 0
     assert found.prefill_tokens_per_s > 0
@@ -148,7 +149,8 @@ def test_a_server_that_dies_in_mid_answer_ends_in_a_sentence(
         settings = replace(SETTINGS, context_tokens=2**14)
         job = manager.submit(replace(request_, settings=settings, repeats=0, prompt="Hi", answer_tokens=15_000))
         until(lambda: job.turns[0].pieces > 3)
-        process.kill()
+        for one in (process, *psutil.Process(process.pid).children()):  # what runs its models would live on
+            one.kill()
         assert finished(job).state == "failed"
         assert re.search("broke off|No Ollama server", job.error)
 
@@ -164,7 +166,7 @@ def test_a_model_that_does_not_exist_ends_in_a_sentence(request_: RunRequest, ma
     """The server looks it up at an address of its own on this machine, where nothing listens."""
     job = finished(manager.submit(replace(request_, model_path="", file="127.0.0.1:9/nobody/nothing:tag")))
     assert job.state == "failed"
-    assert job.error.startswith("Ollama refused")
+    assert job.error.startswith("Ollama could not fetch")
 
 
 def test_a_file_that_is_no_model_ends_in_a_sentence(request_: RunRequest, manager: RunManager, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_command_prints_figures_with_their_estimates_and_keeps_the_measureme
         (["--quant", "Q4_0"], "--model and --quant"),
         (["--model", "no-such-model", "--quant", "Q4_0"], "no model called"),
         (["--model", "Qwen/Qwen3-0.6B", "--quant", "Q9"], "no quantization"),
-        (["--model", "Qwen/Qwen3-0.6B", "--quant", "Q4_0", "--runtime", "ollama"], "only llama.cpp"),
+        (["--model", "Qwen/Qwen3-0.6B", "--quant", "Q4_0", "--runtime", "vllm"], "only llama.cpp and ollama"),
         (["--model", "Qwen/Qwen3-0.6B", "--quant", "Q4_0", "--repeats", "0"], "at least 1"),
         (["--model", "Qwen/Qwen3-0.6B", "--quant", "Q4_0", "--prompt-tokens", "0"], "at least 1"),
     ],

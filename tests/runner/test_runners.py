@@ -9,11 +9,11 @@ import pytest
 
 from recommender import paths
 from recommender.errors import BadInputError, Cancelled
-from recommender.runner import hub, runners
+from recommender.runner import RunManager, hub, runners
 from recommender.runner.protocol import RUNTIMES, RunRequest
 from recommender.runner.runners import make_runner
 from recommender.types import GIB
-from tests.runner.conftest import SETTINGS
+from tests.runner.conftest import SETTINGS, finished
 
 WANTED = RunRequest("m", "Q4_0", SETTINGS, repo="owner/model", file="m-Q4_0.gguf", expected_file_bytes=2.0 * GIB)
 
@@ -80,3 +80,9 @@ def test_a_runner_that_was_stopped_before_it_began_starts_no_process(monkeypatch
 def test_a_request_that_names_no_model_or_address_is_refused(changes: dict[str, str]) -> None:
     with pytest.raises((BadInputError, LookupError)):
         replace(WANTED, **changes).check()  # type: ignore[arg-type]
+
+
+def test_a_chat_alone_is_a_result(ask, manager: RunManager) -> None:
+    job = manager.submit(ask(repeats=0, keep_loaded=True, idle_s=0.1))
+    assert finished(job).state == "done"
+    assert job.error == ""

@@ -31,8 +31,13 @@ _LONGEST_CONTEXT = 1_048_576
 _AS_FIT = -1  # GPU layers: as many as there is room for
 
 
-def _settings(device: Device, limit: int) -> Settings:
-    """The settings of the run: what this computer makes best of it, and each can be changed."""
+def _settings(device: Device, limit: int, of_ollama: bool) -> Settings:
+    """The settings of the run: what this computer makes best of it, and each can be changed.
+
+    ``of_ollama``: only those that a run can give it; the others are set where its server is started.
+    """
+    usual = usual_settings(CONTEXT_TOKENS, default_threads(device), _AS_FIT)
+    kv_type, flash, ubatch = usual.kv_type, usual.flash_attn, usual.ubatch_tokens
     with st.popover("Settings", icon=":material/tune:"):
         context_tokens = st.number_input(
             "Context, tokens", 1, _LONGEST_CONTEXT, min(CONTEXT_TOKENS, limit), key="try_context", **BOUND
@@ -41,10 +46,13 @@ def _settings(device: Device, limit: int) -> Settings:
         layers = st.number_input(
             "Layers on the GPU", _AS_FIT, 1000, _AS_FIT, key="gpu_layers", help="−1: as many as fit.", **BOUND
         )
-        kv_type = st.selectbox("KV cache type", KV_TYPES, KV_TYPES.index("f16"), key="kv_type", **BOUND)
-        flash = st.toggle("Flash attention", value=True, key="flash_attn", **BOUND)
         batch = st.number_input("Batch, tokens", 1, 65_536, BATCH_TOKENS, key="batch", **BOUND)
-        ubatch = st.number_input("Physical batch, tokens", 1, 65_536, UBATCH_TOKENS, key="ubatch", **BOUND)
+        if of_ollama:
+            st.caption("KV cache type and flash attention are set where `ollama serve` is started.")
+        else:
+            ubatch = st.number_input("Physical batch, tokens", 1, 65_536, UBATCH_TOKENS, key="ubatch", **BOUND)
+            kv_type = st.selectbox("KV cache type", KV_TYPES, KV_TYPES.index(usual.kv_type), key="kv_type", **BOUND)
+            flash = st.toggle("Flash attention", value=usual.flash_attn, key="flash_attn", **BOUND)
     return replace(
         usual_settings(int(context_tokens), int(threads), int(layers)),
         kv_type=kv_type,
@@ -141,7 +149,8 @@ def _form() -> None:
     header = chosen.header
     prompt = st.text_area("Prompt", PROMPT, key="prompt", persist_state="session", max_chars=20_000, height=90)
     with st.container(horizontal=True, vertical_alignment="center"):
-        settings = _settings(device, (header.context_tokens if header else None) or _LONGEST_CONTEXT)
+        limit = (header.context_tokens if header else None) or _LONGEST_CONTEXT
+        settings = _settings(device, limit, of_ollama=where == sources.OLLAMA)
         beside = where == sources.HERE and st.toggle(
             "Beside a second model", key="both", help="The same prompt to two models, one after the other.", **BOUND
         )
