@@ -36,6 +36,8 @@ class ModelRow:
     languages: str
     languages_note: str
     architecture: str
+    n_head: int | None
+    n_head_kv: int | None
     thinking: str  # yes, no, hybrid or ""
     tool_calling: str  # yes, no or ""
     base_model: str

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from recommender.errors import BadInputError
 from recommender.runtimes import platforms, shell, tables
+from recommender.runtimes.recipe import Recipe, Step, server_check, measure_server
 from recommender.types import Device, Pick, Settings
 
 
@@ -21,6 +22,10 @@ class _CatalogModel(Protocol):
     def onnx_foundry_local_alias(self) -> str: ...
     @property
     def azure_catalog_id(self) -> str: ...
+    @property
+    def n_head(self) -> int | None: ...
+    @property
+    def n_head_kv(self) -> int | None: ...
 
 
 class _CatalogVariant(Protocol):
@@ -50,6 +55,8 @@ class RuntimeModel:
     mlx_repo: str = ""
     foundry_alias: str = ""
     azure_id: str = ""
+    n_head: int | None = None  # attention heads; a tensor-parallel size must divide them
+    n_head_kv: int | None = None
 
     @classmethod
     def of(cls, model: _CatalogModel, variant: _CatalogVariant) -> RuntimeModel:
@@ -69,6 +76,8 @@ class RuntimeModel:
             mlx_repo=model.mlx_repo or "",
             foundry_alias=model.onnx_foundry_local_alias or "",
             azure_id=model.azure_catalog_id or "",
+            n_head=model.n_head,
+            n_head_kv=model.n_head_kv,
         )
 
     @property
@@ -129,6 +138,14 @@ class Runtime(Protocol):
         Raises:
             BadInputError: a name has characters that a command must not carry, or the model cannot be had for
                 this runtime (``model_reason`` says so beforehand).
+        """
+        ...
+
+    def recipe(self, pick: Pick, model: RuntimeModel, device: Device, accelerator: str = "") -> Recipe:
+        """All it takes to set the pick up on this device with its own numbers, its check and its measurement.
+
+        Raises:
+            BadInputError: as ``command``.
         """
         ...
 
@@ -197,6 +214,27 @@ class TableRuntime:
         if self.published_only and not tables.published(self.id, model.model_id, model.format, quantization):
             return f"{self.name} has no published build of {model.model_id} in {quantization}"
         return ""
+
+    def command(self, pick: Pick, model: RuntimeModel, accelerator: str = "") -> str:
+        raise NotImplementedError
+
+    def recipe(self, pick: Pick, model: RuntimeModel, device: Device, accelerator: str = "") -> Recipe:
+        """What all runtimes have: install, run, check, measure. A server on port 8080 is taken for granted."""
+        served = shell.tag(model.model_id)
+        return Recipe(
+            title=f"{pick.name} {pick.quantization or ''} with {self.name}".replace("  ", " "),
+            steps=(
+                *self.install_steps(device.os),
+                Step("Run it", self.command(pick, model, accelerator)),
+            ),
+            check=server_check("http://127.0.0.1:8080/v1", served, device.os),
+            measure=measure_server("http://127.0.0.1:8080/v1", "", model.model_id, pick.quantization or ""),
+        )
+
+    def install_steps(self, os: str) -> tuple[Step, ...]:
+        """How to install it there as a step; none where it cannot be installed."""
+        hint = self.install_hint(os)
+        return (Step("Install", hint, "powershell" if os == "windows" else "bash"),) if hint else ()
 
     def install_hint(self, os: str) -> str:
         return self._cells.get(f"install_{os}", "")

@@ -365,6 +365,8 @@ class Row:
     mlx_repo: str
     onnx_foundry_local_alias: str
     azure_catalog_id: str
+    n_head: int | None = None
+    n_head_kv: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,49 @@
+"""The recipe of a pick: its runtime's own, with the pick's numbers and the names that the catalog has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recommender.catalog.queries import find_model
+from recommender.errors import BadInputError
+from recommender.runtimes import Recipe, RuntimeModel, runtime
+from recommender.types import Device, Need, Pick
+
+if TYPE_CHECKING:
+    from recommender.catalog.store import Catalog
+
+
+@dataclass(frozen=True)
+class _Variant:
+    format: str
+    repo: str
+    file: str
+
+
+def recipe_of(pick: Pick, device: Device, need: Need, catalog: Catalog) -> Recipe:
+    """How to set this pick up on this device.
+
+    Raises:
+        UnknownNameError: the catalog does not have the model or the runtime.
+        BadInputError: the catalog has no such variant for the runtime, or a name that a command must not carry.
+    """
+    model = find_model(catalog, pick.model_id)
+    how = runtime(pick.runtime)
+    quantization = pick.quantization or ""
+    row = (
+        catalog.cursor()
+        .execute(
+            "SELECT c.format FROM candidates c WHERE c.model_id = $1 AND c.runtime = $2 "
+            "AND (c.quantization = $3 OR c.format = 'managed' AND $3 = '') ORDER BY c.format LIMIT 1",
+            [model.model_id, how.id, quantization],
+        )
+        .fetchone()
+    )
+    if row is None:
+        raise BadInputError(f"{how.name} has no {quantization or 'managed'} {model.name}: choose another combination.")
+    variant = _Variant(row[0], pick.file_repo, pick.file_name)
+    found = how.accelerators_for(device, need.experimental)
+    wanted = need.accelerator or ""
+    accelerator = wanted if wanted in found else next(iter(found), "")
+    return how.recipe(pick, RuntimeModel.of(model, variant), device, accelerator)
