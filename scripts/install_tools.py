@@ -72,12 +72,8 @@ def _build_llama_cpp(folder: Path, pip: list[str]) -> None:
     """Build the programs from the source in llama-cpp-python's source package; needs a C++ compiler."""
     source = folder / "source"
     source.mkdir()
-    download = [part if part != "install" else "download" for part in pip]
-    subprocess.run(
-        [*download, "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", str(source)]
-        + ["llama-cpp-python>=0.3.36,<0.4"],
-        check=True,
-    )
+    download = [*(part if part != "install" else "download" for part in pip), "--no-deps", "--no-binary", ":all:"]
+    subprocess.run([*download, "--dest", str(source), "llama-cpp-python>=0.3.36,<0.4"], check=True)
     (archive,) = source.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(source, filter="data")

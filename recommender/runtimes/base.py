@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from recommender.errors import BadInputError
 from recommender.runtimes import platforms, shell, tables
-from recommender.runtimes.recipe import Recipe, Step, server_check, measure_server
+from recommender.runtimes.recipe import Recipe, Step, measure_server, server_check
 from recommender.types import Device, Pick, Settings
 
 
