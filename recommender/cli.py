@@ -66,6 +66,16 @@ def parser() -> argparse.ArgumentParser:
     add_need_arguments(command)
     command.add_argument("--top", type=int, default=10, metavar="N", help="picks to print (10)")
 
+    command = add(
+        "recipe", _recipe, "all it takes to set a pick up on its runtime: commands, files, check, measurement"
+    )
+    _device_arguments(command)
+    command.add_argument("--model", help="model id or name (the best for the question)")
+    command.add_argument("--quant", help="quantization, such as Q4_K_M (the best)")
+    command.add_argument("--runtime", help="runtime (the best)")
+    command.add_argument("--write", type=Path, metavar="FOLDER", help="write the recipe and its files there")
+    add_need_arguments(command)
+
     command = add("estimate", _estimate, "bytes, memory and speed of one model, or of every row of a CSV file")
     _device_arguments(command)
     command.add_argument("--model", help="model id or name")
@@ -93,10 +103,13 @@ def parser() -> argparse.ArgumentParser:
     command = add("catalog", _catalog, "the catalog: build it, or list what it has")
     command.add_argument("action", choices=("build", "models", "tasks", "runtimes", "quantizations", "info"))
 
-    command = add("measure", _measure, "run a GGUF file and measure it")
+    command = add("measure", _measure, "run a GGUF file, or ask a server, and measure it")
     _device_arguments(command)
     command.add_argument("--file", type=Path, help="a GGUF file on this machine")
     command.add_argument("--model", help="a model of the catalog; its file is downloaded when it is not here yet")
+    command.add_argument("--endpoint", metavar="URL", help="a server that speaks OpenAI's protocol, instead of a file")
+    command.add_argument("--served", metavar="NAME", help="what the server calls the model (its only one)")
+    command.add_argument("--key-variable", metavar="VARIABLE", help="environment variable with the server's key")
     _run_arguments(command)
     command.add_argument("--prompt-tokens", type=int, default=512, help="tokens of the measured prompt (512)")
     command.add_argument("--gen-tokens", type=int, default=128, help="tokens generated per repeat (128)")
@@ -299,6 +312,13 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     device = _chosen_device(arguments)
     value, text = measure_command(arguments, device)
+    _print(arguments, value, text)
+
+
+def _recipe(arguments: argparse.Namespace) -> None:
+    from recommender.cli_recipe import recipe_command
+
+    value, text = recipe_command(arguments, _chosen_device(arguments))
     _print(arguments, value, text)
 
 

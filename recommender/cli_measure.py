@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,25 +36,22 @@ def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any,
         BadInputError: neither a file nor a model was named, or a number makes no sense.
         RecommenderError: it could not be fetched, loaded or run.
     """
-    if (arguments.file is None) == (arguments.model is None):
-        raise BadInputError("Say what to measure: --file FILE.gguf, or --model with --quant.")
     if arguments.repeats < 1:
         raise BadInputError(f"--repeats must be at least 1, not {arguments.repeats}.")
-    binding = choose_binding(arguments.binding)
     with open_catalog() as catalog:
-        source = (
-            _file(arguments.file, catalog) if arguments.file else _listed(arguments.model, arguments.quant, catalog)
-        )
+        source = _source(arguments, catalog)
+        binding = choose_binding(arguments.binding).id if source.runtime == _RUNTIME else None
         checks = catalog.checks(arguments.check) if arguments.check else ()
-        forecast = _forecast(source, arguments, device, catalog)
+        # A server may be another machine, so nothing is predicted for it.
+        forecast = None if source.endpoint else _forecast(source, arguments, device, catalog)
     settings = forecast.settings if forecast else _settings(arguments, device)
     request = run_request(
-        found_on_hub(source),
+        source if source.endpoint else found_on_hub(source),
         settings,
         "",
         device,
         forecast,
-        binding=binding.id,
+        binding=binding,
         prompt_tokens=arguments.prompt_tokens,
         gen_tokens=arguments.gen_tokens,
         repeats=arguments.repeats,
@@ -77,6 +75,44 @@ def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any,
 
 def _verdict(one: Verdict) -> str:
     return f"    {one.check_id}: passed" if one.passed else f"    {one.check_id}: {plain(one.detail)}"
+
+
+def _source(arguments: argparse.Namespace, catalog: Catalog) -> Source:
+    """Exactly one of a server, a file and a model of the catalog."""
+    if arguments.endpoint:
+        if arguments.file:
+            raise BadInputError("--endpoint measures a server: leave --file out.")
+        return _at_server(arguments, catalog)
+    if arguments.served or arguments.key_variable:
+        raise BadInputError("--served and --key-variable belong to --endpoint: say which server.")
+    if (arguments.file is None) == (arguments.model is None):
+        raise BadInputError(
+            "Say what to measure: --file FILE.gguf, --model with --quant, or --endpoint with a server's address."
+        )
+    return _file(arguments.file, catalog) if arguments.file else _listed(arguments.model, arguments.quant, catalog)
+
+
+def _at_server(arguments: argparse.Namespace, catalog: Catalog) -> Source:
+    """A model behind an address. Its key is read from the environment: a command line can be seen by others."""
+    from recommender.runner.openai_runner import models_at
+
+    key = ""
+    if arguments.key_variable:
+        key = os.environ.get(arguments.key_variable, "")
+        if not key:
+            raise BadInputError(f"The variable {arguments.key_variable} is empty. Set it to the server's key.")
+    served = arguments.served
+    if not served:
+        names = models_at(arguments.endpoint, key)
+        if len(names) != 1:
+            raise BadInputError(
+                f"The server offers {', '.join(names[:8]) or 'no model'}. Say with --served which one to measure."
+            )
+        served = names[0]
+    model_id = find_model(catalog, arguments.model).model_id if arguments.model else served
+    return Source(
+        model_id, arguments.quant or "", "", file=served, runtime="openai", endpoint=arguments.endpoint, api_key=key
+    )
 
 
 def _file(path: Path, catalog: Catalog) -> Source:

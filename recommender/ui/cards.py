@@ -10,6 +10,7 @@ from recommender.engine.explain_memory import explain_pick
 from recommender.engine.words import count, rate, seconds, size
 from recommender.runner.hub import cached
 from recommender.types import Figure, Pick, Recommendation
+from recommender.ui import recipe_view
 from recommender.ui.memory_bar import charged_bytes, memory_bar
 from recommender.ui.resources import catalog
 from recommender.ui.words import badge, plain
@@ -60,6 +61,7 @@ def answer_card(answer: Recommendation, here: bool, try_it: Try) -> None:
         if pick.reasons:
             st.markdown(f"**Why this one?** {plain(_why(pick))}")
         st.code(pick.command, language="bash", wrap_lines=True)
+        recipe_view.offer(answer, pick, "setup")
         with st.expander("All its numbers, and the score taken apart", icon=":material/calculate:"):
             details(answer, pick)
 
@@ -228,4 +230,5 @@ def picked_card(answer: Recommendation, pick: Pick, here: bool, try_it: Try) -> 
             with right:
                 _try_button(pick, here, "try_row", try_it)
         st.code(pick.command, language="bash", wrap_lines=True)
+        recipe_view.offer(answer, pick, "setup_row")
         details(answer, pick)
