@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import os
 import subprocess
 import sys
@@ -39,7 +40,13 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in rows]:
         parser.error(f"no tool is called {unknown[0]!r}; there are {', '.join(rows)}")
     home = Path(os.environ.get("RIGHTSIZE_TOOLS", ROOT / ".tools"))
-    failed = [name for name in wanted if not _install(home / name, rows[name])]
+    home.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in wanted:
+        with (home / f"{name}.lock").open("w") as lock:  # whoever installs the same tool at the same time waits
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _install(home / name, rows[name]):
+                failed.append(name)
     if failed:
         print(f"Not installed: {', '.join(failed)}. Their tests are skipped.", file=sys.stderr)
     return bool(failed)
