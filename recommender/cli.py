@@ -9,16 +9,20 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recommender import paths
 from recommender.cli_need import add_need_arguments, need_from
+from recommender.cli_shared import (
+    calibration_of,
+    catalog_with_notes,
+    chosen_device,
+    device_arguments,
+    device_by_name,
+    print_answer,
+)
 from recommender.errors import BadInputError, RecommenderError
 from recommender.plain import plain
-from recommender.types import Device
-
-if TYPE_CHECKING:
-    from recommender.catalog.store import Catalog
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,14 +66,14 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     command = add("recommend", _recommend, "rank what fits a device and a need")
-    _device_arguments(command)
+    device_arguments(command)
     add_need_arguments(command)
     command.add_argument("--top", type=int, default=10, metavar="N", help="picks to print (10)")
 
     command = add(
         "recipe", _recipe, "all it takes to set a pick up on its runtime: commands, files, check, measurement"
     )
-    _device_arguments(command)
+    device_arguments(command)
     command.add_argument("--model", help="model id or name (the best for the question)")
     command.add_argument("--quant", help="quantization, such as Q4_K_M (the best)")
     command.add_argument("--runtime", help="runtime (the best)")
@@ -77,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add_need_arguments(command)
 
     command = add("estimate", _estimate, "bytes, memory and speed of one model, or of every row of a CSV file")
-    _device_arguments(command)
+    device_arguments(command)
     command.add_argument("--model", help="model id or name")
     command.add_argument("--quant", help="quantization, such as Q4_K_M")
     for flag, kind, text in _ESTIMATE_FLAGS:
@@ -85,14 +89,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--rows", type=Path, metavar="FILE.csv", help="a CSV file with these options as columns")
 
     command = add("explain-memory", _explain_memory, "memory by part, with the numbers that go into each")
-    _device_arguments(command)
+    device_arguments(command)
     command.add_argument("--model", required=True, help="model id or name")
     command.add_argument("--quant", required=True, help="quantization, such as Q4_K_M")
     for flag, kind, text in _ESTIMATE_FLAGS:
         command.add_argument(flag, type=kind, help=text)
 
     command = add("device", _device, "what this machine, a preset or a JSON file is")
-    _device_arguments(command)
+    device_arguments(command)
     command.add_argument(
         "--probe", action="store_true", help="measure memory and a small model (about ten seconds), and keep both"
     )
@@ -104,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("action", choices=("build", "models", "tasks", "runtimes", "quantizations", "info"))
 
     command = add("measure", _measure, "run a GGUF file, or ask a server, and measure it")
-    _device_arguments(command)
+    device_arguments(command)
     command.add_argument("--file", type=Path, help="a GGUF file on this machine")
     command.add_argument("--model", help="a model of the catalog; its file is downloaded when it is not here yet")
     command.add_argument("--endpoint", metavar="URL", help="a server that speaks OpenAI's protocol, instead of a file")
@@ -165,14 +169,6 @@ _TRUTHS = {
 }
 
 
-def _device_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="auto (this machine), a preset's id, or a JSON file")
-    command.add_argument("--ram-gib", type=float, help="memory in GiB")
-    command.add_argument("--free-ram-gib", type=float, help="free memory in GiB")
-    command.add_argument("--vram-gib", type=float, help="GPU memory in GiB")
-    command.add_argument("--bandwidth-gb-s", type=float, help="memory bandwidth in GB/s")
-
-
 def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quant", help="quantization, such as Q4_K_M")
     command.add_argument("--context", type=int, default=4096, help="context length in tokens (4096)")
@@ -191,16 +187,16 @@ def _recommend(arguments: argparse.Namespace) -> None:
 
     if arguments.top < 1:
         raise BadInputError(f"--top must be at least 1, not {arguments.top}.")
-    device = _chosen_device(arguments)
-    with _open_catalog() as catalog:
+    device = chosen_device(arguments)
+    with catalog_with_notes() as catalog:
         answer = recommend(
             device,
             need_from(arguments),
             catalog,
-            calibration=_calibration(device, catalog),
+            calibration=calibration_of(device, catalog),
             top=arguments.top,
         )
-    _print(arguments, recommendation_json(answer), recommendation_text(answer))
+    print_answer(arguments, recommendation_json(answer), recommendation_text(answer))
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
@@ -208,22 +204,22 @@ def _estimate(arguments: argparse.Namespace) -> int:
     from recommender.engine.estimate_rows import estimate_one, estimate_rows
     from recommender.present import answer_json, answer_text
 
-    device = _chosen_device(arguments)
-    with _open_catalog() as catalog:
-        calibration = _calibration(device, catalog)
+    device = chosen_device(arguments)
+    with catalog_with_notes() as catalog:
+        calibration = calibration_of(device, catalog)
         if arguments.rows is None:
             if not arguments.model or not arguments.quant:
                 raise BadInputError("Say which model and quantization: --model and --quant, or --rows FILE.csv.")
             answer = estimate_one(request_from(values_of(arguments), device), catalog, calibration)
-            _print(arguments, answer_json(answer), answer_text(answer))
+            print_answer(arguments, answer_json(answer), answer_text(answer))
             return 0
-        requests = requests_from_csv(arguments.rows, device, _device_by_name)
+        requests = requests_from_csv(arguments.rows, device, device_by_name)
         good = [request for request in requests if not isinstance(request, RecommenderError)]
         answered = iter(estimate_rows(good, catalog, calibration))
         rows = [request if isinstance(request, RecommenderError) else next(answered) for request in requests]
     values = [{"error": str(row)} if isinstance(row, RecommenderError) else answer_json(row) for row in rows]
     texts = [f"error: {row}" if isinstance(row, RecommenderError) else answer_text(row) for row in rows]
-    _print(arguments, values, "\n".join(texts))
+    print_answer(arguments, values, "\n".join(texts))
     return 0
 
 
@@ -232,16 +228,16 @@ def _explain_memory(arguments: argparse.Namespace) -> None:
     from recommender.engine.explain_memory import explain_memory, explanation_text
     from recommender.present import answer_json, jsonable
 
-    with _open_catalog() as catalog:
-        answer, parts = explain_memory(request_from(values_of(arguments), _chosen_device(arguments)), catalog)
-    _print(arguments, {**answer_json(answer), "parts": jsonable(parts)}, explanation_text(answer, parts))
+    with catalog_with_notes() as catalog:
+        answer, parts = explain_memory(request_from(values_of(arguments), chosen_device(arguments)), catalog)
+    print_answer(arguments, {**answer_json(answer), "parts": jsonable(parts)}, explanation_text(answer, parts))
 
 
 def _device(arguments: argparse.Namespace) -> None:
     from recommender.device import memory_budget, to_json
     from recommender.engine.words import size
 
-    device = _chosen_device(arguments)
+    device = chosen_device(arguments)
     probe: dict[str, Any] | None = None
     probe_lines: list[str] = []
     if arguments.probe:
@@ -263,7 +259,7 @@ def _device(arguments: argparse.Namespace) -> None:
     lines += [f"  GPU: {gpu.name}, {size(gpu.memory_bytes or 0)}" for gpu in device.gpus]
     lines += [f"  {reason}" for reason in budget.reasons]
     value = json.loads(to_json(device))
-    _print(arguments, {**value, "probe": probe} if probe else value, "\n".join(lines + probe_lines))
+    print_answer(arguments, {**value, "probe": probe} if probe else value, "\n".join(lines + probe_lines))
 
 
 def _devices(arguments: argparse.Namespace) -> None:
@@ -271,7 +267,9 @@ def _devices(arguments: argparse.Namespace) -> None:
 
     found = search(arguments.search) if arguments.search else presets()
     rows = [{"id": preset.id, "name": preset.name, "kind": preset.kind} for preset in found]
-    _print(arguments, rows, "\n".join(f"{row['id']:36s} {row['name']}" for row in rows) or "No preset has these words.")
+    print_answer(
+        arguments, rows, "\n".join(f"{row['id']:36s} {row['name']}" for row in rows) or "No preset has these words."
+    )
 
 
 def _catalog(arguments: argparse.Namespace) -> None:
@@ -281,11 +279,11 @@ def _catalog(arguments: argparse.Namespace) -> None:
         report = build(paths.catalog_dir(), paths.catalog_database())
         from recommender.present import jsonable
 
-        _print(arguments, jsonable(report), str(report))
+        print_answer(arguments, jsonable(report), str(report))
         return
     from recommender.catalog.queries import runtimes
 
-    with _open_catalog() as catalog:
+    with catalog_with_notes() as catalog:
         if arguments.action == "info":
             counts = {
                 name: catalog.count(name) for name in ("models", "variants", "candidates", "benchmarks", "devices")
@@ -304,38 +302,38 @@ def _catalog(arguments: argparse.Namespace) -> None:
         else:
             rows = list(catalog.quantizations())
             text = "\n".join(rows)
-    _print(arguments, rows, text)
+    print_answer(arguments, rows, text)
 
 
 def _measure(arguments: argparse.Namespace) -> None:
     from recommender.cli_measure import measure_command
 
-    device = _chosen_device(arguments)
+    device = chosen_device(arguments)
     value, text = measure_command(arguments, device)
-    _print(arguments, value, text)
+    print_answer(arguments, value, text)
 
 
 def _recipe(arguments: argparse.Namespace) -> None:
     from recommender.cli_recipe import recipe_command
 
-    value, text = recipe_command(arguments, _chosen_device(arguments))
-    _print(arguments, value, text)
+    value, text = recipe_command(arguments, chosen_device(arguments))
+    print_answer(arguments, value, text)
 
 
 def _rehearse(arguments: argparse.Namespace) -> None:
     from recommender.cli_rehearse import rehearse_command
 
     value, text = rehearse_command(arguments)
-    _print(arguments, value, text)
+    print_answer(arguments, value, text)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from recommender.evaluate import evaluate, evaluation_json
     from recommender.evaluate_text import evaluation_text
 
-    with _open_catalog() as catalog:
+    with catalog_with_notes() as catalog:
         found = evaluate(catalog, **{name: getattr(arguments, name) for name in _TRUTHS})
-    _print(arguments, evaluation_json(found), evaluation_text(found))
+    print_answer(arguments, evaluation_json(found), evaluation_text(found))
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -351,60 +349,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 def _paths(arguments: argparse.Namespace) -> None:
     places = {name: str(path) for name, path in paths.all_paths().items()}
     text = "\n".join(f"{name:22s} {path}" for name, path in places.items())
-    _print(arguments, places, f"{text}\n{paths.HOME_VARIABLE} moves everything but the first.")
-
-
-# ── shared ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _print(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    print(json.dumps(value, indent=1, allow_nan=False) if arguments.json else plain(text))
-
-
-def _open_catalog() -> Catalog:
-    from recommender.catalog.store import open_catalog
-
-    catalog = open_catalog()
-    for note in catalog.notes:
-        print(f"recommender: {note}", file=sys.stderr)
-    return catalog
-
-
-def _device_by_name(name: str) -> Device:
-    from recommender.device import from_json, preset, this_machine
-
-    if name == "auto":
-        return this_machine()
-    if name.endswith(".json"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{name} cannot be read: {error}.") from error
-        return from_json(text)
-    return preset(name)
-
-
-def _chosen_device(arguments: argparse.Namespace) -> Device:
-    return _with(
-        _device_by_name(arguments.device),
-        ram_gib=arguments.ram_gib,
-        free_ram_gib=arguments.free_ram_gib,
-        vram_gib=arguments.vram_gib,
-        bandwidth_gb_s=arguments.bandwidth_gb_s,
-    )
-
-
-def _with(device: Device, **changes: float | None) -> Device:
-    from recommender.device import with_overrides
-
-    given = {name: value for name, value in changes.items() if value is not None}
-    return with_overrides(device, **given) if given else device
-
-
-def _calibration(device: Device, catalog: Catalog) -> Any:
-    from recommender.calibrated import calibration_here
-
-    return calibration_here(device, catalog)
+    print_answer(arguments, places, f"{text}\n{paths.HOME_VARIABLE} moves everything but the first.")
 
 
 if __name__ == "__main__":
