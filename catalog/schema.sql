@@ -402,7 +402,10 @@ CREATE TABLE runtimes (
     install_windows VARCHAR,
     install_android VARCHAR,
     install_ios VARCHAR,
-    review_note VARCHAR
+    review_note VARCHAR,
+    endpoint VARCHAR, -- address of its server that speaks OpenAI's protocol, as it is by default
+    endpoint_source VARCHAR,
+    CHECK (endpoint IS NULL OR endpoint_source IS NOT NULL)
 );
 
 CREATE TABLE runtime_platforms (

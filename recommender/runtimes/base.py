@@ -158,6 +158,40 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a recipe is for."""
+
+    pick: Pick
+    model: RuntimeModel
+    device: Device
+    accelerator: str = ""  # of the runtime's ``accelerators_for`` this device; "" goes by the pick's GPU layers
+
+    @property
+    def settings(self) -> Settings:
+        """Raises BadInputError for a managed pick, which has none."""
+        return settings_of(self.pick)
+
+    @property
+    def quantization(self) -> str:
+        """As a command may name it. Raises BadInputError when it has none or odd characters."""
+        return quantization_of(self.pick)
+
+    @property
+    def on_gpu(self) -> str:
+        """The GPU accelerator to use, "" where the CPU computes."""
+        if self.accelerator in ("cpu", "npu", "managed"):
+            return ""
+        backend = next((gpu.backend for gpu in self.device.gpus if gpu.backend), "")
+        return self.accelerator or (backend if self.settings.gpu_layers else "")
+
+    def commands(self, title: str, text: str, note: str = "") -> Step:
+        """Commands for this device's shell."""
+        if self.device.os == "windows":
+            return Step(title, shell.powershell(text), "powershell", note=note)
+        return Step(title, text, note=note)
+
+
 class TableRuntime:
     """A runtime whose facts are the catalog's tables; the modules beside this one add the command."""
 
@@ -219,22 +253,50 @@ class TableRuntime:
         raise NotImplementedError
 
     def recipe(self, pick: Pick, model: RuntimeModel, device: Device, accelerator: str = "") -> Recipe:
-        """What all runtimes have: install, run, check, measure. A server on port 8080 is taken for granted."""
-        served = shell.tag(model.model_id)
+        target = Target(pick, model, device, accelerator)
         return Recipe(
-            title=f"{pick.name} {pick.quantization or ''} with {self.name}".replace("  ", " "),
-            steps=(
-                *self.install_steps(device.os),
-                Step("Run it", self.command(pick, model, accelerator)),
-            ),
-            check=server_check("http://127.0.0.1:8080/v1", served, device.os),
-            measure=measure_server("http://127.0.0.1:8080/v1", "", model.model_id, pick.quantization or ""),
+            title=" ".join(part for part in (pick.name, pick.quantization, "with", self.name) if part),
+            steps=(*self.install_steps(target), *self.run_steps(target)),
+            check=self.check_step(target),
+            measure=self.measure_step(target),
+            optional=self.optional_steps(target),
+            notes=self.notes(target),
         )
 
-    def install_steps(self, os: str) -> tuple[Step, ...]:
-        """How to install it there as a step; none where it cannot be installed."""
-        hint = self.install_hint(os)
-        return (Step("Install", hint, "powershell" if os == "windows" else "bash"),) if hint else ()
+    # What a recipe is made of; a runtime says what is different with it.
+
+    def install_steps(self, target: Target) -> tuple[Step, ...]:
+        """How to install it there; none where it cannot be installed."""
+        hint = self.install_hint(target.device.os)
+        if not hint:
+            return ()
+        by_hand = hint.startswith("install ")
+        return (Step("Install", hint, "text") if by_hand else target.commands("Install", hint),)
+
+    def run_steps(self, target: Target) -> tuple[Step, ...]:
+        command = self.command(target.pick, target.model, target.accelerator)
+        return (target.commands("Run it", command),)
+
+    def optional_steps(self, target: Target) -> tuple[Step, ...]:
+        return ()
+
+    def notes(self, target: Target) -> tuple[str, ...]:
+        return ()
+
+    def served(self, target: Target) -> str:
+        """What its server calls the model."""
+        return shell.tag(target.model.model_id)
+
+    @property
+    def endpoint(self) -> str:
+        """Where its server listens unless told otherwise; "" when it has none."""
+        return self._cells["endpoint"]
+
+    def check_step(self, target: Target) -> Step:
+        return server_check(self.endpoint, self.served(target), target.device.os)
+
+    def measure_step(self, target: Target) -> Step:
+        return measure_server(self.endpoint, self.served(target), target.model.model_id, target.pick.quantization or "")
 
     def install_hint(self, os: str) -> str:
         return self._cells.get(f"install_{os}", "")

@@ -67,3 +67,28 @@ def steps(*commands: str) -> str:
 def quoted(text: str) -> str:
     """A text that is meant to have spaces or signs, such as a line of Python, as one word."""
     return shlex.quote(text)
+
+
+def powershell(commands: str) -> str:
+    """POSIX commands of this module as Windows PowerShell takes them.
+
+    Each line is a command; a failed one does not stop those after it. Variables are set before a command, and a quote
+    inside quotes is doubled.
+    """
+    lines = commands.replace(" &&\n", "\n").replace("""'"'"'""", "''").split("\n")
+    return "\n".join(_with_variables(line) for line in lines)
+
+
+_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*)=(\S+) ")
+
+
+def _with_variables(line: str) -> str:
+    """``A=1 B=2 command &`` → ``$env:A="1"; $env:B="2"; Start-Process command``."""
+    found = ""
+    while match := _VARIABLE.match(line):
+        found += f'$env:{match[1]}="{match[2]}"; '
+        line = line[match.end() :]
+    if line.endswith(" &"):
+        program, _, arguments = line.removesuffix(" &").partition(" ")
+        line = f'Start-Process {program} "{arguments}"'
+    return found + line.replace("$PWD/", "$PWD\\")
