@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from recommender.runtimes import shell, tables
-from recommender.runtimes.base import RuntimeModel, TableRuntime, quantization_of, settings_of
+from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
 from recommender.runtimes.gguf import hub_reference, make_steps
+from recommender.runtimes.recipe import Step
 from recommender.types import Pick
 
 
@@ -15,18 +16,37 @@ class DockerModelRunner(TableRuntime):
         quantization = quantization_of(pick)
         self.refuse(model, quantization)
         context = f"--context-size {settings_of(pick).context_tokens}"
-        own = tables.published(self.id, model.model_id, model.format, quantization)
-        if own is None and not model.repo:
+        source = self._source(model, quantization)
+        if not source:
             before, made = make_steps(model, quantization)
-            local = shell.tag(f"{model.local_name}:{quantization}".lower())
+            local = _local(model, quantization)
             package = f'docker model package --gguf "$PWD/{made}" {context} {local}'
             return shell.steps(*before, package, f"docker model run {local}")
-        source = shell.tag(own.name) if own else f"hf.co/{hub_reference(model, quantization)}"
         return shell.steps(
             f"docker model pull {source}",
             f"docker model configure {context} {source}",
             f"docker model run {source}",
         )
+
+    def _source(self, model: RuntimeModel, quantization: str) -> str:
+        """The name it pulls the model by; "" where nobody publishes it."""
+        own = tables.published(self.id, model.model_id, model.format, quantization)
+        if own is not None:
+            return shell.tag(own.name)
+        return f"hf.co/{hub_reference(model, quantization)}" if model.repo else ""
+
+    def run_steps(self, target: Target) -> tuple[Step, ...]:
+        found = super().run_steps(target)
+        if target.device.os == "linux":
+            return found
+        return (target.commands("Open its port", "docker desktop enable model-runner --tcp 12434"), *found)
+
+    def served(self, target: Target) -> str:
+        return self._source(target.model, target.quantization) or _local(target.model, target.quantization)
+
+
+def _local(model: RuntimeModel, quantization: str) -> str:
+    return shell.tag(f"{model.local_name}:{quantization}".lower())
 
 
 RUNTIME = DockerModelRunner()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recommender.runtimes import shell, tables
-from recommender.runtimes.base import RuntimeModel, TableRuntime, quantization_of, settings_of
+from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
 from recommender.runtimes.gguf import hub_reference, make_steps
 from recommender.types import Pick
 
@@ -28,6 +28,15 @@ class Lemonade(TableRuntime):
         folder = ["mkdir -p extra-models", f"mv {made} extra-models/"]
         register = 'lemonade config set extra_models_dir="$PWD/extra-models"'
         return shell.steps(*before, *folder, register, f"lemonade run extra.{made} {context}")
+
+    def served(self, target: Target) -> str:
+        model, quantization = target.model, target.quantization
+        own = tables.published(self.id, model.model_id, model.format, quantization)
+        if own is not None:
+            return shell.name(own.name)
+        if model.repo:
+            return f"user.{model.local_name}-{quantization}"
+        return f"extra.{make_steps(model, quantization)[1]}"
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         own = tables.published(self.id, model.model_id, model.format, quantization)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recommender.runtimes import shell
-from recommender.runtimes.base import RuntimeModel, TableRuntime, quantization_of, settings_of
+from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
 from recommender.runtimes.gguf import make_steps
 from recommender.runtimes.mlx import published_repository
 from recommender.types import Pick
@@ -19,6 +19,7 @@ class LmStudio(TableRuntime):
         load = shell.join(
             "lms load",
             f"--context-length {settings.context_tokens}",
+            f"--identifier {model.local_name}",
             "--gpu off" if settings.gpu_layers == 0 and model.format == "gguf" else "",
         )
         if model.format == "mlx":
@@ -29,6 +30,9 @@ class LmStudio(TableRuntime):
             before, made = make_steps(model, quantization)
             get = [*before, f"lms import --copy --yes {made}"]
         return shell.steps(*get, load, "lms server start")
+
+    def served(self, target: Target) -> str:
+        return target.model.local_name
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         if model.format == "mlx" and not published_repository(model, quantization):
