@@ -6,33 +6,45 @@ vllm/v1/metrics/loggers.py of 0.33.0.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from recommender.runtimes.recipe import Step
+from recommender.types import GIB
 
 # Resource names of the vendors' device plug-ins.
 _GPU_RESOURCES = {"cuda": "nvidia.com/gpu", "rocm": "amd.com/gpu"}
+# What the server's processes take of main memory beside the weights: what vLLM's own example requests
+# (docs/deployment/k8s.md).
+_PROCESS_GIB = 6
+_CAPABILITIES = {"rocm": "SYS_PTRACE", "cpu": "SYS_NICE"}
 _METRIC = "vllm:num_requests_waiting"
 _METRIC_IN_THE_API = "vllm_num_requests_waiting"
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What the manifests are filled in with."""
+    """What the manifests are filled in with. Names must have passed ``shell`` already: they stand in YAML as they are.
+
+    ``memory_bytes`` of main memory hold the weights while they are loaded, and on a CPU all of the model.
+    """
 
     model: str  # as it is served
     image: str
     arguments: tuple[str, ...]
-    accelerator: str  # cuda, rocm or "" for the CPU
+    accelerator: str  # cuda, rocm or cpu
     gpus: int  # per replica
-    memory_gib: int  # of main memory per replica
-    disk_gib: int  # for the weights
+    weights_bytes: float  # to download
+    memory_bytes: float
+    threads: int = 0  # processor threads per replica; 0 leaves them to the cluster
+    variable: str = ""  # NAME=value for its environment
 
     @property
     def name(self) -> str:
-        """A DNS label: lower case, digits and dashes, at most 63 letters."""
-        return re.sub("[^a-z0-9]+", "-", self.model.rpartition("/")[2].lower()).strip("-")[:50].strip("-") or "model"
+        """A DNS label that begins with a letter: lower case, digits and dashes, at most 63."""
+        model = re.sub("[^a-z0-9]+", "-", self.model.rpartition("/")[2].lower()).strip("-")
+        return f"vllm-{model}"[:50].rstrip("-")
 
 
 def steps(deployed: Deployed) -> tuple[Step, ...]:
@@ -46,7 +58,14 @@ def steps(deployed: Deployed) -> tuple[Step, ...]:
             note="kubectl apply -f kubernetes/deployment.yaml -f kubernetes/service.yaml. A gated model needs "
             "kubectl create secret generic huggingface --from-literal=token=YOUR_TOKEN first.",
         ),
-        Step("Kubernetes: service", service(deployed), "yaml", file_name="kubernetes/service.yaml"),
+        Step(
+            "Kubernetes: service",
+            service(deployed),
+            "yaml",
+            file_name="kubernetes/service.yaml",
+            note=f"kubectl port-forward service/{deployed.name} 8000 brings it to this machine: then the check and the "
+            "measurement above hold for it.",
+        ),
         Step(
             "Kubernetes: scaling",
             autoscaler(deployed),
@@ -55,16 +74,29 @@ def steps(deployed: Deployed) -> tuple[Step, ...]:
             note="Adds a replica when requests wait. It reads the metric through the Prometheus adapter, which needs "
             "the rule in kubernetes/adapter-rule.yaml.",
         ),
-        Step("Kubernetes: metric of the adapter", adapter_rule(), "yaml", file_name="kubernetes/adapter-rule.yaml"),
-        Step("Kubernetes: monitoring", pod_monitor(deployed), "yaml", file_name="kubernetes/pod-monitor.yaml"),
+        Step(
+            "Kubernetes: rule of the Prometheus adapter",
+            adapter_rule(),
+            "yaml",
+            file_name="kubernetes/adapter-rule.yaml",
+            note="Values for its Helm chart: a metric's name may have a colon in Prometheus, not in Kubernetes.",
+        ),
+        Step(
+            "Kubernetes: monitoring",
+            pod_monitor(deployed),
+            "yaml",
+            file_name="kubernetes/pod-monitor.yaml",
+            note="For the Prometheus operator. Give it the label that your Prometheus selects monitors by, if any.",
+        ),
     )
 
 
 def deployment(deployed: Deployed) -> str:
     name = deployed.name
-    gpu = _GPU_RESOURCES.get(deployed.accelerator, "")
-    gpu_lines = f'              {gpu}: "{deployed.gpus}"\n' if gpu else ""
-    arguments = "\n".join(f'            - "{argument}"' for argument in deployed.arguments)
+    memory_gib = _PROCESS_GIB + math.ceil(deployed.memory_bytes / GIB)
+    arguments = _lines(12, *(f'- "{argument}"' for argument in deployed.arguments))
+    variable, processor = _lines(12, *_variable(deployed)), _lines(14, *_processor(deployed))
+    gpus, security = _lines(14, *_gpus(deployed)), _lines(10, *_security(deployed))
     return f"""apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -81,12 +113,13 @@ spec:
       labels:
         app: {name}
     spec:
+      # Variables named after services would look like settings of vLLM.
+      enableServiceLinks: false
       containers:
         - name: vllm
           image: {deployed.image}
           args:
-{arguments}
-          ports:
+{arguments}          ports:
             - name: http
               containerPort: 8000
           env:
@@ -96,12 +129,12 @@ spec:
                   name: huggingface
                   key: token
                   optional: true
-          resources:
+{variable}          resources:
             requests:
-              memory: {deployed.memory_gib}Gi
-{gpu_lines}            limits:
-              memory: {2 * deployed.memory_gib}Gi
-{gpu_lines}          # Fetching and loading may take long: up to an hour before it counts as failed.
+              memory: {memory_gib}Gi
+{processor}{gpus}            limits:
+              memory: {2 * memory_gib}Gi
+{gpus}{security}          # Fetching and loading may take long: up to an hour before it counts as failed.
           startupProbe:
             httpGet:
               path: /health
@@ -125,15 +158,48 @@ spec:
             - name: shared-memory
               mountPath: /dev/shm
       volumes:
-        # An empty folder per replica; a claim on shared storage saves the next download.
+        # An empty folder per replica; a claim on shared storage saves the next download. Some repositories hold the
+        # weights twice.
         - name: weights
           emptyDir:
-            sizeLimit: {deployed.disk_gib}Gi
+            sizeLimit: {2 * math.ceil(deployed.weights_bytes / GIB) + 1}Gi
         - name: shared-memory
           emptyDir:
             medium: Memory
             sizeLimit: 2Gi
 """
+
+
+def _lines(indent: int, *lines: str) -> str:
+    """Lines of a block at this depth; nothing where there are none."""
+    return "".join(f"{' ' * indent}{line}\n" for line in lines)
+
+
+def _gpus(deployed: Deployed) -> tuple[str, ...]:
+    resource = _GPU_RESOURCES.get(deployed.accelerator)
+    return (f'{resource}: "{deployed.gpus}"',) if resource else ()
+
+
+def _processor(deployed: Deployed) -> tuple[str, ...]:
+    return (f'cpu: "{deployed.threads}"',) if deployed.threads else ()
+
+
+def _variable(deployed: Deployed) -> tuple[str, ...]:
+    name, _, value = deployed.variable.partition("=")
+    return (f"- name: {name}", f'  value: "{value}"') if name else ()
+
+
+def _security(deployed: Deployed) -> tuple[str, ...]:
+    """What a container needs beyond the usual there, as its docker command has it."""
+    if deployed.accelerator not in _CAPABILITIES:
+        return ()
+    return (
+        "securityContext:",
+        "  seccompProfile:",
+        "    type: Unconfined",
+        "  capabilities:",
+        f"    add: [{_CAPABILITIES[deployed.accelerator]}]",
+    )
 
 
 def service(deployed: Deployed) -> str:
