@@ -142,9 +142,13 @@ def _has_npu(row: Platform, device: Device) -> bool:
     """An NPU of a maker the row names: software for one maker's NPU never runs on another's."""
     if not device.npu_name and device.npu_tops is None:
         return False
+    return bool(set(npu_makers(device)) & set(row.vendors))
+
+
+def npu_makers(device: Device) -> tuple[str, ...]:
+    """Whose NPU it may be, by its name and the processor's; a generation of its own counts as a maker."""
     text = f"{device.npu_name} {device.cpu_model}".casefold()
-    makers = {maker for maker, words in _NPU_WORDS.items() if any(word in text for word in words)}
-    return bool(makers & set(row.vendors))
+    return tuple(maker for maker, words in _NPU_WORDS.items() if any(word in text for word in words))
 
 
 def _below(least: str, gpus: Sequence[Gpu]) -> str:
