@@ -16,7 +16,7 @@ N_LAYER, N_EMBD, N_FF, N_HEAD, N_HEAD_KV = 2, 64, 128, 4, 2
 CONTEXT_TOKENS = 2048
 
 
-def _byte_tokens() -> list[str]:
+def byte_tokens() -> list[str]:
     """The 256 printable stand-ins for bytes that byte-level BPE uses."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     stand_ins = {byte: chr(byte) for byte in plain}
@@ -45,7 +45,7 @@ def write_tiny_gguf(
     ``extra`` may add keys of its own. With ``tensors_per_file`` the model is split; the first part's path is returned.
     """
     random = np.random.default_rng(seed)
-    tokens = [*_byte_tokens(), "<|begin|>", "<|start|>", "<|end|>", "Ġa"]
+    tokens = [*byte_tokens(), "<|begin|>", "<|start|>", "<|end|>", "Ġa"]
     head = n_embd // N_HEAD
     writer = gguf.GGUFWriter(path, architecture, split_max_tensors=tensors_per_file)
     writer.add_name(name)
