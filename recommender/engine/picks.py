@@ -55,6 +55,11 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
     )
 
 
+def build_one(judged: Judged, catalog: Catalog, row: int) -> Pick:
+    """One row as a pick, whether or not it breaks a rule."""
+    return _Builder(judged, catalog, [row]).pick(row)
+
+
 def near_misses(
     judged: Judged, catalog: Catalog, numbers: dict[str, float], picks: Sequence[Pick] = ()
 ) -> tuple[NearMiss, ...]:

@@ -6,7 +6,7 @@ Catalog query → first rules → estimates → rules on estimates → scores �
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,21 +14,31 @@ from numpy.typing import NDArray
 
 from recommender.catalog.queries import candidates_per_runtime, find_model, kinds_per_runtime
 from recommender.catalog.queries import runtimes as catalog_runtimes
-from recommender.device.budget import memory_budget
+from recommender.device.budget import Budget, memory_budget
 from recommender.device.detect import THIS_MACHINE
 from recommender.engine import same_engine, scoring
-from recommender.engine.candidates import CandidateCache, question, take
+from recommender.engine.candidates import CandidateCache, Candidates, question, take
 from recommender.engine.check import check_need
 from recommender.engine.estimate_rows import default_threads
-from recommender.engine.picks import Judged, alternatives, build_picks, near_misses
+from recommender.engine.picks import Judged, alternatives, build_one, build_picks, near_misses
 from recommender.engine.rules import ESTIMATE_RULES, RULES, Case, Verdict
 from recommender.engine.runtime_rules import RuntimeOnDevice, first_broken
-from recommender.errors import UnknownNameError
+from recommender.errors import UnknownNameError, unknown
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
 from recommender.runtimes import Runtime, all_runtimes
 from recommender.runtimes import runtime as get_runtime
-from recommender.types import BATCH_TOKENS, UBATCH_TOKENS, Device, Floats, Need, Pick, Recommendation, SettingsColumns
+from recommender.types import (
+    BATCH_TOKENS,
+    UBATCH_TOKENS,
+    Device,
+    Floats,
+    Need,
+    Pick,
+    Recommendation,
+    SettingsColumns,
+    Task,
+)
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
@@ -60,62 +70,31 @@ def recommend(
     Example:
         >>> recommend(detect(), Need(task="code"), open_catalog()).picks[0].model_id  # doctest: +SKIP
     """
-    task = catalog.task(need.task)
-    check_need(need, task, catalog)
-    need = replace(need, models=tuple(find_model(catalog, name).model_id for name in need.models))
-    device = _as_asked(device, need)
-    budget = memory_budget(device)
-    runtimes = _runtimes_on(device, need, catalog)
-    broken = {name: first_broken(need, runtime) for name, runtime in runtimes.items()}
-    running = tuple(name for name, rule in broken.items() if not rule)
-    left_out = _left_out(broken, catalog) if running else {}
+    asked = _understood(device, need, catalog)
+    need, budget, numbers = asked.need, asked.budget, asked.numbers
+    running = tuple(name for name, rule in asked.broken.items() if not rule)
+    left_out = _left_out(asked.broken, catalog) if running else {}
     outdone: tuple[tuple[str, str], ...] = ()
-    for name in running or runtimes:
-        for form, quantization in kinds_per_runtime(catalog).get(name, ()):
-            reason = get_runtime(name).quantization_reason(form, quantization, device)
-            runtimes[name].quantization_reasons[form, quantization] = reason
     if running:
-        points = scoring.runtime_points(runtimes, need)
-        outdone = same_engine.outdone(runtimes, running, points, device)
-    running = running or tuple(runtimes)
-    context_tokens = need.context_tokens or task.context_tokens
-    numbers = scoring.scoring_numbers()
-
-    gpu_bytes = 0.0 if budget.unified else budget.gpu_bytes or 0.0
-    asked = question(need, task, running, outdone, (budget.ram_bytes or np.inf) + gpu_bytes, numbers)
-    found = _cache.get(catalog, asked)
-    longest_useful_s = scoring.answer_times(need, task)[1] * numbers["useless_ratio"]
-    case = Case(need, task, context_tokens, budget, found, runtimes, longest_useful_s, device.os)
+        points = scoring.runtime_points(asked.runtimes, need)
+        outdone = same_engine.outdone(asked.runtimes, running, points, asked.device)
+    running = running or tuple(asked.runtimes)
+    found = _cache.get(catalog, question(need, asked.task, running, outdone, _free_bytes(budget), numbers))
+    case = _case(asked, found)
 
     first = [rule(case) for rule in RULES]
     failures = _count_failures(first, len(found.variants))
     passing = np.flatnonzero(failures == 0)
     missing_one = np.flatnonzero(failures == 1)[: int(numbers["near_miss_rows"])]
-    rows = np.concatenate([passing, missing_one])
-
-    case = replace(case, candidates=take(found, rows))
-    settings, prompt, gen = _workload(case, device)
-    estimates = estimate_columns(
-        case.candidates.variants,
-        settings,
-        device,
-        case.gpu_bytes,
-        prompt,
-        gen,
-        calibration=calibration,
-    )
-    verdicts = [_at(verdict, rows) for verdict in first] + [rule(case, estimates) for rule in ESTIMATE_RULES]
-    judged = Judged(
-        case, settings, estimates, scoring.score(case, estimates), verdicts, _count_failures(verdicts, len(rows))
-    )
+    judged = _judged(asked, case, first, np.concatenate([passing, missing_one]), calibration)
     picks = build_picks(judged, catalog, top, int(numbers["max_per_base"]))
     missed = near_misses(judged, catalog, numbers, picks)
-    rejected = left_out | found.left_out | _rejected(first, failures, verdicts[len(first) :], len(passing))
+    rejected = left_out | found.left_out | _rejected(first, failures, judged.verdicts[len(first) :], len(passing))
     return Recommendation(
-        device=device,
+        device=asked.device,
         need=need,
-        task=task,
-        context_tokens=context_tokens,
+        task=asked.task,
+        context_tokens=asked.context_tokens,
         memory_budget_bytes=budget.ram_bytes,
         gpu_budget_bytes=budget.gpu_bytes or None,
         picks=picks,
@@ -125,7 +104,131 @@ def recommend(
         considered=found.considered,
         rejected=rejected,
         catalog_date=catalog.date,
-        notes=(*budget.reasons, *_notes(device)),
+        notes=(*budget.reasons, *_notes(asked.device)),
+    )
+
+
+@dataclass(frozen=True)
+class Named:
+    """One combination that was asked for by name, judged as ``recommend`` judges it."""
+
+    pick: Pick
+    against: tuple[str, ...]  # why it would not be recommended, one sentence per rule it breaks; none when it fits
+    changes: tuple[str, ...]  # what would admit it, one per reason
+
+
+def judge_named(
+    device: Device,
+    need: Need,
+    combination: tuple[str, str, str],
+    catalog: Catalog,
+    calibration: Calibration | None = None,
+) -> Named | None:
+    """One model id × quantization ("" where managed) × runtime with the figures and the score that ``recommend``
+    gives it for the same need, whether it fits or not; ``None`` where the catalog has no such combination.
+
+    Raises:
+        UnknownNameError: the task, the model or the runtime is not in the catalog.
+        BadInputError: a limit makes no sense.
+    """
+    model, quantization, runtime = combination
+    if need.runtimes and runtime not in need.runtimes:
+        need = replace(need, runtimes=(*need.runtimes, runtime))
+    asked = _understood(device, need, catalog)
+    if runtime not in asked.runtimes:
+        raise unknown("runtime", runtime, list(asked.runtimes))
+    # Everything the catalog knows of it, however large and whoever would have to convert it: the rules have the word.
+    wanted = replace(need, models=(model,), quantizations=(quantization,) if quantization else ())
+    wanted = replace(wanted, own_conversion=True, experimental=True)
+    asking = question(wanted, asked.task, (runtime,), (), np.inf, asked.numbers)
+    found = _cache.get(catalog, asking)
+    rows = np.flatnonzero((found.variants.quantization == quantization) & (found.variants.runtime == runtime))
+    if not len(rows):
+        return None
+    case = _case(asked, take(found, rows))
+    judged = _judged(asked, case, [rule(case) for rule in RULES], np.arange(len(rows)), calibration)
+    row = int(np.lexsort((-judged.scores.total, judged.failures))[0])
+    broken = [verdict for verdict in judged.verdicts if verdict.fails[row]]
+    against = [verdict.reason(row) for verdict in broken]
+    changes = [verdict.change(row) for verdict in broken]
+    if case.candidates.support[row] == "experimental" and not need.experimental:
+        against.append(f"{asked.runtimes[runtime].row.name} takes it only as an experimental set-up")
+        changes.append("allow experimental set-ups")
+    return Named(build_one(judged, catalog, row), tuple(against), tuple(changes))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A device and a need as they were understood."""
+
+    device: Device
+    need: Need
+    task: Task
+    context_tokens: int
+    budget: Budget
+    runtimes: dict[str, RuntimeOnDevice]
+    broken: dict[str, str]  # runtime → the first rule it breaks, or ""
+    numbers: dict[str, float]
+
+
+def _understood(device: Device, need: Need, catalog: Catalog) -> _Asked:
+    task = catalog.task(need.task)
+    check_need(need, task, catalog)
+    need = replace(need, models=tuple(find_model(catalog, name).model_id for name in need.models))
+    device = _as_asked(device, need)
+    runtimes = _runtimes_on(device, need, catalog)
+    broken = {name: first_broken(need, runtime) for name, runtime in runtimes.items()}
+    running = [name for name, rule in broken.items() if not rule]
+    for name in running or runtimes:
+        for form, quantization in kinds_per_runtime(catalog).get(name, ()):
+            reason = get_runtime(name).quantization_reason(form, quantization, device)
+            runtimes[name].quantization_reasons[form, quantization] = reason
+    return _Asked(
+        device,
+        need,
+        task,
+        need.context_tokens or task.context_tokens,
+        memory_budget(device),
+        runtimes,
+        broken,
+        scoring.scoring_numbers(),
+    )
+
+
+def _free_bytes(budget: Budget) -> float:
+    return (budget.ram_bytes or np.inf) + (0.0 if budget.unified else budget.gpu_bytes or 0.0)
+
+
+def _case(asked: _Asked, found: Candidates) -> Case:
+    longest_useful_s = scoring.answer_times(asked.need, asked.task)[1] * asked.numbers["useless_ratio"]
+    return Case(
+        asked.need,
+        asked.task,
+        asked.context_tokens,
+        asked.budget,
+        found,
+        asked.runtimes,
+        longest_useful_s,
+        asked.device.os,
+    )
+
+
+def _judged(
+    asked: _Asked,
+    case: Case,
+    first: Sequence[Verdict],
+    rows: NDArray[np.int64],
+    calibration: Calibration | None,
+) -> Judged:
+    """Some rows of a case with their estimates, their scores and what every rule says of them."""
+    case = replace(case, candidates=take(case.candidates, rows))
+    settings, prompt, gen = _workload(case, asked.device)
+    estimates = estimate_columns(
+        case.candidates.variants, settings, asked.device, case.gpu_bytes, prompt, gen, calibration=calibration
+    )
+    verdicts = [_at(verdict, rows) for verdict in first] + [rule(case, estimates) for rule in ESTIMATE_RULES]
+    return Judged(
+        case, settings, estimates, scoring.score(case, estimates), verdicts, _count_failures(verdicts, len(rows))
     )
 
 

@@ -15,6 +15,11 @@ MARK, WORDMARK = str(_ASSETS / "mark.svg"), str(_ASSETS / "wordmark.svg")
 _PAGES = {
     "find": ("Find", ":material/search:", "The model, quantization and runtime for your machine and your need."),
     "try_it": ("Try", ":material/play_circle:", "Run a model here and see predicted beside measured."),
+    "compare": (
+        "Compare",
+        ":material/compare_arrows:",
+        "Two to four picks side by side: every number, what differs, and what each is best at.",
+    ),
     "history": ("History", ":material/history:", "Every run measured on this computer."),
     "files": ("Files", ":material/folder:", "Model files on this disk, how large they are, and removing them."),
     "method": ("Method", ":material/menu_book:", "Where each number comes from, and how far it can be trusted."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from recommender.engine.compare_picks import LEAST, MOST, choice_of
 from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
@@ -12,6 +13,7 @@ from recommender.ui import batch_view, cards, empty, run_view, tables
 from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
+from recommender.ui.navigation import page
 from recommender.ui.resources import calibration_of, catalog
 from recommender.ui.start import start_pick, start_probe
 from recommender.ui.words import plain
@@ -45,7 +47,7 @@ def _all(answer: Recommendation, here: bool) -> None:
     each = "Every quantization" if answer.need.all_quantizations else "Each with its best quantization and runtime"
     st.caption(
         f"{count(len(answer.picks))} of {count(answer.considered)} combinations. {each} for this question, best score "
-        "first. Tick a row for its figures and command."
+        f"first. Tick a row for its figures and command, {LEAST} to {MOST} rows to compare them."
     )
     ids = [(pick.model_id, pick.quantization, pick.runtime) for pick in answer.picks]
     # A selection is a row's number: another answer must not inherit it, so its key is made of what the rows are.
@@ -54,12 +56,32 @@ def _all(answer: Recommendation, here: bool) -> None:
         hide_index=True,
         key=f"picks_{hash(tuple(ids))}",
         on_select="rerun",
-        selection_mode="single-row",
+        selection_mode="multi-row",
         column_config=tables.picks_columns(),
         alt="Every model that fits, with its figures",
     )
-    for row in chosen["selection"]["rows"]:
-        cards.picked_card(answer, answer.picks[row], here, _try)
+    ticked = [answer.picks[row] for row in chosen["selection"]["rows"]]
+    if len(ticked) == 1:
+        cards.picked_card(answer, ticked[0], here, _try)
+    elif ticked:
+        _compare(ticked)
+
+
+def _compare(ticked: list[Pick]) -> None:
+    """Take them to the Compare page, with the whole question in the link."""
+    too_many = len(ticked) > MOST
+    if st.button(
+        f"Compare these {len(ticked)}",
+        type="primary",
+        icon=":material/compare_arrows:",
+        key="compare_ticked",
+        disabled=too_many,
+        help=f"At most {MOST}." if too_many else None,
+    ):
+        link = {
+            name: st.query_params.get_all(name) for name in st.query_params if name not in ("run", "beside", "show")
+        }
+        st.switch_page(page("compare"), query_params={**link, "pick": [choice_of(pick).text for pick in ticked]})
 
 
 def _decided(answer: Recommendation) -> None:
