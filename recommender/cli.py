@@ -111,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     device_arguments(command)
     command.add_argument("--file", type=Path, help="a GGUF file on this machine")
     command.add_argument("--model", help="a model of the catalog; its file is downloaded when it is not here yet")
+    command.add_argument("--onnx", type=Path, metavar="FOLDER", help="a folder for ONNX Runtime GenAI, made by Olive")
     command.add_argument("--endpoint", metavar="URL", help="a server that speaks OpenAI's protocol, instead of a file")
     command.add_argument("--served", metavar="NAME", help="what the server calls the model (its only one)")
     command.add_argument("--key-variable", metavar="VARIABLE", help="environment variable with the server's key")

@@ -26,7 +26,7 @@ from recommender.runner.measure import measure
 from recommender.trial import Source, found_on_hub, run_request, usual_settings
 from recommender.types import Device, Measurement, Settings
 
-_RUNTIME = "llama.cpp"
+_RUNTIME, _ONNX = "llama.cpp", "onnx-genai"
 
 
 def measure_command(arguments: argparse.Namespace, device: Device) -> tuple[Any, str]:
@@ -80,14 +80,19 @@ def _verdict(one: Verdict) -> str:
 def _source(arguments: argparse.Namespace, catalog: Catalog) -> Source:
     """Exactly one of a server, a file and a model of the catalog."""
     if arguments.endpoint:
-        if arguments.file:
-            raise BadInputError("--endpoint measures a server: leave --file out.")
+        if arguments.file or arguments.onnx:
+            raise BadInputError("--endpoint measures a server: leave --file and --onnx out.")
         return _at_server(arguments, catalog)
+    if arguments.onnx:
+        if arguments.file:
+            raise BadInputError("Measure a GGUF file with --file or a folder with --onnx, not both at once.")
+        name = find_model(catalog, arguments.model).model_id if arguments.model else arguments.onnx.name
+        return Source(name, arguments.quant or "", "", path=str(arguments.onnx), runtime=_ONNX)
     if arguments.served or arguments.key_variable:
         raise BadInputError("--served and --key-variable belong to --endpoint: say which server.")
     if (arguments.file is None) == (arguments.model is None):
         raise BadInputError(
-            "Say what to measure: --file FILE.gguf, --model with --quant, or --endpoint with a server's address."
+            "Say what to measure: --file FILE.gguf, --model with --quant, --onnx FOLDER, or --endpoint URL."
         )
     return _file(arguments.file, catalog) if arguments.file else _listed(arguments.model, arguments.quant, catalog)
 
@@ -138,6 +143,7 @@ def _forecast(source: Source, arguments: argparse.Namespace, device: Device, cat
         source.model_id,
         source.quantization,
         device,
+        runtime=source.runtime,
         context_tokens=arguments.context,
         threads=arguments.threads,
         gpu_layers=arguments.gpu_layers,

@@ -55,7 +55,10 @@ def main() -> int:
 def _install(folder: Path, row: dict[str, str]) -> bool:
     """``.installed`` is written last: a folder without it is incomplete and counts as not there."""
     done = folder / ".installed"
-    packages = [part.replace("<", ",<") for part in row["packages"].split("|") if part]
+    # "." is this product itself, for what it runs inside the tool's own environment.
+    packages = [
+        f"--editable={ROOT}" if part == "." else part.replace("<", ",<") for part in row["packages"].split("|") if part
+    ]
     said = "\n".join([*packages, row["build"]])
     if done.exists() and done.read_text(encoding="utf-8") == said:
         print(f"{row['tool']}: already there")
@@ -79,8 +82,9 @@ def _build_llama_cpp(folder: Path, pip: list[str]) -> None:
     """Build the programs from the source in llama-cpp-python's source package; needs a C++ compiler."""
     source = folder / "source"
     source.mkdir()
-    download = [*(part if part != "install" else "download" for part in pip), "--no-deps", "--no-binary", ":all:"]
-    subprocess.run([*download, "--dest", str(source), "llama-cpp-python>=0.3.36,<0.4"], check=True)
+    package = "llama-cpp-python"
+    download = [*(part if part != "install" else "download" for part in pip), "--no-deps", "--no-binary", package]
+    subprocess.run([*download, "--dest", str(source), f"{package}>=0.3.36,<0.4"], check=True)
     (archive,) = source.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(source, filter="data")

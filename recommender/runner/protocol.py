@@ -122,6 +122,8 @@ class RunRequest:
             )
         if self.runtime == "llama.cpp" and not self.model_path and not (self.repo and self.file):
             raise errors.BadInputError("A run needs a model file: a path on this machine, or a repository and a file.")
+        if self.runtime == "onnx-genai" and not self.model_path:
+            raise errors.BadInputError("A run with ONNX Runtime GenAI needs the folder that Olive made.")
         for name, value, least in (
             ("context", settings.context_tokens, 1),
             ("batch", settings.batch_tokens, 1),
@@ -155,7 +157,8 @@ class RunRequest:
                 )
 
 
-RUNTIMES = ("llama.cpp", "ollama", "openai")  # those that can run here; "openai" is any server that speaks its protocol
+# Those that can run here; "openai" is any server that speaks its protocol.
+RUNTIMES = ("llama.cpp", "ollama", "openai", "onnx-genai")
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from recommender.errors import Cancelled, RecommenderError, RunError
-from recommender.runner import child, hub, ollama_server, protocol
+from recommender.runner import child, hub, ollama_server, onnx_runner, protocol
 from recommender.runner.bindings import choose_binding
 from recommender.runner.protocol import Command, Event, RunRequest
 from recommender.types import GIB
@@ -241,10 +241,28 @@ class EndpointRunner(_ProcessRunner):
         return Plan(0.0, 0.0)
 
 
+class OnnxRunner(_ProcessRunner):
+    """A folder for ONNX Runtime GenAI in a process of ours."""
+
+    _MODULE = "recommender.runner.onnx_runner"
+
+    def probe(self) -> Availability:
+        library = onnx_runner.installed()
+        return Availability(library or "ONNX Runtime GenAI", bool(library), "" if library else onnx_runner.ADVICE)
+
+    def plan(self, request: RunRequest) -> Plan:
+        try:
+            onnx_runner.vocabulary(request.model_path)
+        except RecommenderError as error:
+            return Plan(0.0, 0.0, str(error))
+        return Plan(0.0, 0.0)
+
+
 _RUNNERS: dict[str, Callable[[], Runner]] = {
     "llama.cpp": LlamaCppRunner,
     "ollama": OllamaRunner,
     "openai": EndpointRunner,
+    "onnx-genai": OnnxRunner,
 }
 
 

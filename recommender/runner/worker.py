@@ -81,7 +81,7 @@ def run(request: RunRequest, channel: Channel) -> None:
             build=session.build,
             load_s=load_s,
             memory=memory,
-            peak_resident_bytes=_peak_resident_bytes(),
+            peak_resident_bytes=peak_resident_bytes(),
         )
         channel.send(protocol.Result(result))
     if question and not request.answer_first:
@@ -159,7 +159,7 @@ def _own_memory_bytes() -> float:
     return float(getattr(full, "pss", full.uss))
 
 
-def _peak_resident_bytes() -> float | None:
+def peak_resident_bytes() -> float | None:
     """The most memory this process had resident, as the operating system counted it."""
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset)

@@ -39,10 +39,9 @@ class FoundryLocal(TableRuntime):
         self.refuse(target.model, target.pick.quantization or "")
         alias = shell.name(target.model.foundry_alias)
         script = _SERVE.replace("{alias}", alias)
-        package = "foundry-local-sdk-winml" if target.device.os == "windows" else "foundry-local-sdk"
         return (
             target.commands("In a terminal", f"foundry model run {alias}"),
-            target.commands("For programs", f"pip install {package}"),
+            target.commands("For programs", "pip install foundry-local-sdk"),
             Step("A server", script, "python", file_name="serve.py", note="python serve.py"),
         )
 
