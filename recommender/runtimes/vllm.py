@@ -26,6 +26,17 @@ _IMAGES = {
     "cpu": ("vllm/vllm-openai-cpu", "--cap-add SYS_NICE --security-opt seccomp=unconfined --shm-size 4g"),
 }
 
+_INSTALL = """pip install uv &&
+uv venv --python 3.12 --seed --managed-python &&
+source .venv/bin/activate &&
+{hint}"""
+_INSTALL_NOTE = "In an environment of its own: vLLM brings the PyTorch that its kernels were built with."
+_WSL = "vLLM runs on Linux, which Windows has as WSL 2. All that follows is typed there."
+_OTHER_BUILD = (
+    "The vllm package is built for NVIDIA GPUs; the image has the build for this device. HF_TOKEN is handed on from "
+    "your shell; gated models need it."
+)
+
 
 class Vllm(TableRuntime):
     id = "vllm"
@@ -86,18 +97,6 @@ class Vllm(TableRuntime):
         return ""
 
 
-_INSTALL = """pip install uv &&
-uv venv --python 3.12 --seed --managed-python &&
-source .venv/bin/activate &&
-{hint}"""
-_INSTALL_NOTE = "In an environment of its own: vLLM brings the PyTorch that its kernels were built with."
-_WSL = "vLLM runs on Linux, which Windows has as WSL 2. All that follows is typed there."
-_OTHER_BUILD = (
-    "The vllm package is built for NVIDIA GPUs; the image has the build for this device. HF_TOKEN is handed on from "
-    "your shell; gated models need it."
-)
-
-
 def server_flags(settings: Settings) -> str:
     """The settings as ``vllm serve`` takes them. The context counts per sequence; an 8-bit cache is fp8 there."""
     return shell.join(
@@ -137,7 +136,6 @@ def image(target: Target, engine: str) -> str:
 def serve_words(target: Target) -> tuple[str, ...]:
     """What follows ``vllm serve``, word by word."""
     model, quantization = target.model, target.quantization
-    Vllm().refuse(model, quantization)
     if model.format == "gguf":
         first = (hub_reference(model, quantization), *_tokenizer(model).split())
     else:

@@ -70,11 +70,14 @@ def memory_share(target: Target) -> float:
         return 0.0
     if gpus[0].unified and (needed := _needed_bytes(target)):
         return min(_MOST_OF_A_GPU, math.ceil(100 * needed / total) / 100)
-    return math.floor(100 * room / total) / 100
+    # Of a number such as 0.95 × total, 100 parts must be 95, whatever its last bit.
+    return math.floor(100 * room / total + 1e-9) / 100
 
 
 def flags(target: Target) -> str:
-    """What of a server's flags depends on this device's GPUs."""
+    """What of a server's flags depends on this device's GPUs; the plug-in for Apple's divides nothing."""
+    if accelerator(target) not in ("cuda", "rocm"):
+        return ""
     tensor, pipeline = division(target)
     share = memory_share(target)
     return shell.join(
