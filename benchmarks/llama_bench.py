@@ -25,7 +25,7 @@ from recommender.device import this_machine
 from recommender.engine.estimate_rows import default_threads
 from recommender.runner.measure import measure
 from recommender.runner.protocol import RunRequest
-from recommender.runner.rehearse import architecture_of
+from recommender.catalog.queries import architecture_of
 from recommender.trial import usual_settings
 
 CONTEXT_TOKENS = 1024

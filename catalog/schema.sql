@@ -718,6 +718,25 @@ CREATE TABLE scenarios (
     source VARCHAR NOT NULL
 );
 
+-- The steps of the quantization ladder, largest first.
+CREATE TABLE ladder (
+    quantization VARCHAR PRIMARY KEY REFERENCES quant_loss (name),
+    why VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
+);
+
+-- What the field guide's lesson says, to be set beside our figures.
+CREATE TABLE lesson_figures (
+    kind VARCHAR NOT NULL CHECK (kind IN ('size', 'memory_ratio')),
+    model_ids VARCHAR, -- joined by "|"; NULL: any model
+    name VARCHAR, -- as the lesson has it
+    quantization VARCHAR NOT NULL REFERENCES ladder (quantization),
+    value DOUBLE NOT NULL CHECK (value > 0),
+    unit VARCHAR NOT NULL, -- GB: 1e9 bytes
+    note VARCHAR,
+    source VARCHAR NOT NULL
+);
+
 CREATE TABLE priorities (
     priority VARCHAR PRIMARY KEY CHECK (priority IN ('quality', 'balanced', 'speed', 'smallest')),
     quality DOUBLE NOT NULL CHECK (quality BETWEEN 0 AND 1),

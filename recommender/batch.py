@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recommender.catalog.queries import architecture_of
 from recommender.engine.estimate_rows import EstimateRequest
 from recommender.errors import RecommenderError
-from recommender.runner.rehearse import architecture_of
 from recommender.trial import RehearsalPlan, plan_rehearsal
 from recommender.types import Device, Measurement, Pick, Recommendation
 

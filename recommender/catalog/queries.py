@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from recommender.catalog.facts import ModelRow, read_facts
 from recommender.catalog.store import Catalog
-from recommender.errors import UnknownNameError
+from recommender.errors import BadInputError, UnknownNameError
+from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
 
 if TYPE_CHECKING:
     from recommender.estimate.names import Resolver
@@ -143,3 +144,34 @@ def runtimes_for(catalog: Catalog, model_id: str) -> tuple[str, ...]:
         "SELECT DISTINCT runtime FROM candidates WHERE model_id = $1 ORDER BY 1", [model_id]
     )
     return tuple(row[0] for row in rows.fetchall())
+
+
+def architecture_of(catalog: Catalog, model_id: str) -> Architecture:
+    """All numbers of a model's shape.
+
+    Raises:
+        UnknownNameError: the catalog has no such model.
+        BadInputError: its shape is not known exactly, so no file of that shape can be made.
+    """
+    model = catalog.model(model_id)
+    rows = [_texts(catalog, table, model.model_id) for table in ("models", "architectures")]
+    try:
+        return architecture_from_row(merge_rows(rows[0], rows[1]))
+    except BadInputError as error:
+        raise BadInputError(
+            f"{model.name} cannot be rehearsed, because its exact shape is not known. {error}"
+        ) from None
+
+
+def _texts(catalog: Catalog, table: str, model_id: str) -> dict[str, str]:
+    """A row as its CSV file has it; empty when there is none."""
+    cursor = catalog.cursor().execute(f"SELECT * FROM {table} WHERE model_id = $1", [model_id])
+    names = [column[0] for column in cursor.description or []]
+    row = cursor.fetchone()
+    return {} if row is None else {name: _text(value) for name, value in zip(names, row, strict=True)}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from recommender import paths
+from recommender.catalog.queries import architecture_of
 from recommender.device import device_key, memory_budget
 from recommender.errors import BadInputError, NotWritableError, RunError
-from recommender.estimate.architecture import Architecture, architecture_from_row, merge_rows
+from recommender.estimate.architecture import Architecture
 from recommender.estimate.tensors import layout
 from recommender.runner.job import Job
 from recommender.runner.jobs import RunManager
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Rehearsal",
-    "architecture_of",
     "expected_s",
     "prepare",
     "rehearse",
@@ -156,23 +156,6 @@ def prepare(wanted: Rehearsal, catalog: Catalog, device: Device) -> RunRequest:
     return request
 
 
-def architecture_of(catalog: Catalog, model_id: str) -> Architecture:
-    """All numbers of a model's shape.
-
-    Raises:
-        UnknownNameError: the catalog has no such model.
-        BadInputError: its shape is not known exactly, so no file of that shape can be made.
-    """
-    model = catalog.model(model_id)
-    rows = [_texts(catalog, table, model.model_id) for table in ("models", "architectures")]
-    try:
-        return architecture_from_row(merge_rows(rows[0], rows[1]))
-    except BadInputError as error:
-        raise BadInputError(
-            f"{model.name} cannot be rehearsed, because its exact shape is not known. {error}"
-        ) from None
-
-
 def expected_s(estimate: Estimate | None, prompt_tokens: int, gen_tokens: int, repeats: int = REPEATS) -> float:
     """About how long a rehearsal takes, from its estimated speeds; NaN where they are unknown."""
     prefill = _value(estimate.prefill_tokens_per_s if estimate else None)
@@ -257,20 +240,6 @@ def _write(arch: Architecture, quantization: str) -> Path:
 def _remove(request: RunRequest) -> None:
     # On Windows a dying process may hold the file: then it goes at the next start.
     shutil.rmtree(Path(request.model_path).parent, ignore_errors=True)
-
-
-def _texts(catalog: Catalog, table: str, model_id: str) -> dict[str, str]:
-    """A row as its CSV file has it; empty when there is none."""
-    cursor = catalog.cursor().execute(f"SELECT * FROM {table} WHERE model_id = $1", [model_id])
-    names = [column[0] for column in cursor.description or []]
-    row = cursor.fetchone()
-    return {} if row is None else {name: _text(value) for name, value in zip(names, row, strict=True)}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
 
 
 def _value(figure: object) -> float | None:

@@ -255,7 +255,7 @@ class TableRuntime:
     def recipe(self, pick: Pick, model: RuntimeModel, device: Device, accelerator: str = "") -> Recipe:
         target = Target(pick, model, device, accelerator)
         return Recipe(
-            title=" ".join(part for part in (pick.name, pick.quantization, "with", self.name) if part),
+            title=" ".join(f"{pick.name} {pick.quantization or ''} with {self.name}".split()),
             steps=(*self.install_steps(target), *self.run_steps(target)),
             check=self.check_step(target),
             measure=self.measure_step(target),

@@ -89,13 +89,26 @@ def _listed() -> tuple[str | None, float | None]:
         "Memory",
         options,
         index=min(range(len(options)), key=lambda place: abs(options[place] - usual_gib)),
-        format_func=lambda gib: f"{gib:g} GB memory",
+        format_func=_memory_label,
         key="ram",
         label_visibility="collapsed",
         width=160,
         **BOUND,
     )
     return chosen, ram
+
+
+def listed(preset_id: str, ram_gib: float | None) -> dict[str, str]:
+    """A preset as the URL's parameters, which hold what the widgets show."""
+    found = {"device": LISTED, "preset": preset_names()[preset_id]}
+    options = ram_options(preset_id)
+    if ram_gib is not None and len(options) > 1:
+        found["ram"] = _memory_label(ram_gib)
+    return found
+
+
+def _memory_label(gib: float) -> str:
+    return f"{gib:g} GB memory"
 
 
 def _pasted() -> str:

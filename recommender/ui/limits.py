@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from recommender.engine.words import count, rate, seconds
-from recommender.types import GIB, NearMiss
+from recommender.types import GIB, NearMiss, Need
 from recommender.ui.resources import catalog, runtime_ids
 
 BOUND: dict[str, Any] = {"bind": "query-params"}
@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "experimental": False,
     "all_quants": False,
     "models": [],
+    "quants": [],
     "runtimes": [],
 }
 _PLACES = {"device": "On the device", "managed": "Managed in the cloud", "any": "Either"}
@@ -92,6 +93,13 @@ def limits_input() -> dict[str, Any]:
         placeholder="Any model of the catalog",
         **BOUND,
     )
+    quantizations = st.multiselect(
+        "Only these quantizations",
+        list(catalog().quantizations()),
+        key="quants",
+        placeholder="Any quantization",
+        **BOUND,
+    )
     runtimes = st.multiselect(
         "Only these runtimes", list(runtime_ids()), key="runtimes", placeholder="Any runtime", **BOUND
     )
@@ -115,6 +123,7 @@ def limits_input() -> dict[str, Any]:
         "experimental": experimental,
         "all_quantizations": every,
         "models": tuple(models),
+        "quantizations": tuple(quantizations),
         "runtimes": tuple(runtimes),
     }
 
@@ -146,9 +155,47 @@ def _words(key: str, value: Any) -> str:
         "experimental": lambda: "experimental allowed",
         "all_quants": lambda: "every quantization",
         "models": lambda: f"{len(value)} chosen models" if len(value) > 1 else f"only {value[0]}",
+        "quants": lambda: "only " + ", ".join(value),
         "runtimes": lambda: "only " + ", ".join(value),
     }
     return said[key]() if key in said else f"{key.replace('_', ' ')} {value}"
+
+
+def question(need: Need) -> dict[str, Any]:
+    """A need as the URL's parameters, which hold what the widgets show; what asks for nothing is left out."""
+    given: dict[str, Any] = {
+        "context": need.context_tokens,
+        "min_decode": need.min_decode_tokens_per_s,
+        "max_ttft": need.max_ttft_s,
+        "max_answer": need.max_answer_time_s,
+        "reserve_memory": need.memory_reserve_bytes / GIB,
+        "reserve_disk": need.disk_reserve_bytes / GIB,
+        "users": need.users,
+        "languages": ",".join(need.languages),
+        "placement": need.placement,
+        "accelerator": need.accelerator or ANY,
+        "platform": need.platform or ANY,
+        "form_factor": need.form_factor or ANY,
+        "enterprise": list(need.enterprise),
+        "commercial": need.commercial,
+        "offline": need.offline,
+        "own_conversion": need.own_conversion,
+        "experimental": need.experimental,
+        "all_quants": need.all_quantizations,
+        "models": list(need.models),
+        "quants": list(need.quantizations),
+        "runtimes": list(need.runtimes),
+    }
+    found = {key: value for key, value in given.items() if value not in (_DEFAULTS[key], None)}
+    first = {"task": catalog().task(need.task).name, "priority": need.priority.capitalize()}
+    return first | {key: _parameter(value) for key, value in found.items()}
+
+
+def _parameter(value: Any) -> str | list[str]:
+    """As Streamlit writes a widget's value into the URL."""
+    if isinstance(value, list):
+        return [str(part) for part in value]
+    return str(value).lower() if isinstance(value, bool) else str(_PLACES.get(value, value))
 
 
 def clear() -> None:

@@ -20,6 +20,12 @@ _PAGES = {
         ":material/compare_arrows:",
         "Two to four picks side by side: every number, what differs, and what each is best at.",
     ),
+    "guide": (
+        "Guide",
+        ":material/stairs:",
+        "The tiers, the quantization ladder of a model, and the field guide's situations with today's answer.",
+    ),
+    "plan": ("Plan", ":material/devices:", "The least class of device that runs a model as fast as you need it."),
     "history": ("History", ":material/history:", "Every run measured on this computer."),
     "files": ("Files", ":material/folder:", "Model files on this disk, how large they are, and removing them."),
     "method": ("Method", ":material/menu_book:", "Where each number comes from, and how far it can be trusted."),

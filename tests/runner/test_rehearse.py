@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender import cli, paths
+from recommender.catalog import queries
 from recommender.catalog.measurements import MeasurementStore
+from recommender.catalog.queries import architecture_of
 from recommender.catalog.store import Catalog
 from recommender.device import this_machine
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, estimate_one
@@ -168,7 +170,7 @@ def test_the_file_has_the_models_size_and_takes_a_few_mb_of_disk(plan: Plan, cat
     ).fetchall()[0]  # fmt: skip
     request = rehearse.prepare(replace(plan[0], model_id=model_id, estimate=None), *plan[1:])
     status = Path(request.model_path).stat()
-    expected = layout(rehearse.architecture_of(catalog, model_id), QUANTIZATION).file_bytes
+    expected = layout(architecture_of(catalog, model_id), QUANTIZATION).file_bytes
 
     assert status.st_size == pytest.approx(expected, rel=0.01)
     assert status.st_size > 3 * GIB
@@ -301,8 +303,8 @@ def test_memory_of_a_card_is_checked_apart(workstation: Device) -> None:
 
 
 def test_a_model_without_an_exact_shape_is_refused(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = rehearse._texts
-    monkeypatch.setattr(rehearse, "_texts", lambda *args: whole(*args) | {"n_layer": ""})
+    whole = queries._texts
+    monkeypatch.setattr(queries, "_texts", lambda *args: whole(*args) | {"n_layer": ""})
     with pytest.raises(BadInputError, match=r"cannot be rehearsed, because its exact shape is not known.*n_layer"):
         rehearse.prepare(*plan)
 

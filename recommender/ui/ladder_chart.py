@@ -1,0 +1,85 @@
+"""The quantization ladder as a chart: bytes and memory, speed, and expected loss, one above the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from recommender.engine.ladder import Rung
+from recommender.types import GIB
+from recommender.ui.memory_bar import charged_bytes
+
+_FILE, _MEMORY, _SPEED, _LOSS, _NO = "#12A085", "#D9822B", "#5B8BD0", "#B565A7", "rgba(128,140,136,0.55)"
+
+
+def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
+    """Rungs that have bytes, largest first; those that do not fit are grey."""
+    shown = [rung for rung in rungs if rung.file_bytes is not None]
+    names = [rung.quantization for rung in shown]
+    figure = make_subplots(
+        rows=3,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.09,
+        row_heights=[0.44, 0.28, 0.28],
+        subplot_titles=("GiB: the file, and the memory in use", "Decode, tok/s", "Expected loss, points of 100"),
+    )
+    figure.add_bar(
+        x=names,
+        y=[(rung.file_bytes or 0.0) / GIB for rung in shown],
+        name="File",
+        marker={"color": [_FILE if rung.fits else _NO for rung in shown]},
+        hovertemplate="%{x}: file %{y:.2f} GiB<extra></extra>",
+        row=1,
+        col=1,
+    )
+    memory = [rung.estimate.memory if rung.estimate else None for rung in shown]
+    figure.add_scatter(
+        x=names,
+        y=[charged_bytes(part) / GIB if part else None for part in memory],
+        name="Memory in use",
+        mode="markers",
+        marker={"color": _MEMORY, "size": 9, "symbol": "diamond"},
+        hovertemplate="%{x}: memory %{y:.2f} GiB<extra></extra>",
+        row=1,
+        col=1,
+    )
+    decode = [rung.estimate.decode_tokens_per_s if rung.estimate else None for rung in shown]
+    figure.add_scatter(
+        x=names,
+        y=[speed.value if speed else None for speed in decode],
+        name="Decode",
+        mode="markers",
+        marker={"color": _SPEED, "size": 9},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [speed.high - speed.value if speed else 0.0 for speed in decode],
+            "arrayminus": [speed.value - speed.low if speed else 0.0 for speed in decode],
+            "thickness": 1.2,
+            "width": 3,
+        },
+        hovertemplate="%{x}: %{y:.1f} tok/s<extra></extra>",
+        row=2,
+        col=1,
+    )
+    figure.add_bar(
+        x=names,
+        y=[rung.loss_points for rung in shown],
+        name="Expected loss",
+        marker={"color": _LOSS},
+        hovertemplate="%{x}: %{y:.1f} points<extra></extra>",
+        row=3,
+        col=1,
+    )
+    figure.update_layout(
+        height=560,
+        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        showlegend=True,
+        legend={"orientation": "h", "yanchor": "top", "y": -0.12},
+    )
+    figure.update_annotations(font={"size": 12}, xanchor="left", x=0)
+    figure.update_yaxes(rangemode="tozero")
+    return figure
