@@ -1,4 +1,8 @@
-"""Foundry Local: a curated catalog on one's own machine; it picks NPU, GPU or CPU itself."""
+"""Foundry Local: a curated catalog on one's own machine, with a variant of a model for each kind of processor.
+
+Calls as in foundry-local-sdk 2.2.1, whose server takes a variant's id and not the alias. Commands as in
+learn.microsoft.com/azure/foundry-local/reference/reference-cli.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,54 @@ from recommender.runtimes.base import RuntimeModel, TableRuntime, Target
 from recommender.runtimes.recipe import Step, measure_server, server_check
 from recommender.types import Pick
 
-_ENDPOINT = "http://127.0.0.1:5273/v1"
-# Calls as in foundry-local-sdk 2.2.1.
-_SERVE = """from foundry_local_sdk import Configuration, FoundryLocalManager
+_ADDRESS = "http://127.0.0.1:5273"
+_ENDPOINT = f"{_ADDRESS}/v1"
+_PLACEHOLDER = "ID_OF_THE_VARIANT"
+_ID_FILE = "model-id.txt"
+_DEVICE_TYPES = {"npu": "NPU", "cpu": "CPU"}  # any other accelerator is a GPU's
 
-web = Configuration.WebService(urls="http://127.0.0.1:5273")
-FoundryLocalManager.initialize(Configuration(app_name="rightsize", web=web))
-manager = FoundryLocalManager.instance
+_LOAD = """manager = FoundryLocalManager.instance
 manager.download_and_register_eps()  # what this machine's NPU or GPU needs
 model = manager.get_catalog().get_model("{alias}")
+if model is None:
+    sys.exit("Foundry Local has no {alias} for this machine, or its catalog cannot be reached.")
+fitting = [one for one in model.variants if one.info.runtime and one.info.runtime.device_type == "{device}"]
+if fitting:
+    model.select_variant(fitting[0])
+else:
+    print("No variant for the {device}, so it takes another.")
 model.download(lambda percent: print(f"\\r{percent:.0f} %", end=""))
 model.load()
-manager.start_web_service()
-with open("model-id.txt", "w") as file:  # the variant that it chose for this machine
+"""
+_SERVE = f"""import sys
+
+from foundry_local_sdk import Configuration, FoundryLocalManager
+
+web = Configuration.WebService(urls="{_ADDRESS}")
+FoundryLocalManager.initialize(Configuration(app_name="rightsize", web=web))
+{_LOAD}manager.start_web_service()
+with open("{_ID_FILE}", "w") as file:
     file.write(model.id)
-print(f"\\n{model.id} at {manager.urls[0]}/v1")
+print(f"\\n{{model.id}} at {_ENDPOINT}")
 input("Enter stops it.")
 manager.stop_web_service()
+model.unload()
+"""
+_CHAT = f"""import sys
+
+from foundry_local_sdk import ChatSession, Configuration, FoundryLocalManager, MessageItem, Request
+from foundry_local_sdk import RequestOptions, SearchOptions, TextItem
+
+FoundryLocalManager.initialize(Configuration(app_name="rightsize"))
+{_LOAD}print()
+with ChatSession(model) as session:
+    session.set_options(RequestOptions(search=SearchOptions(max_output_tokens=200)))
+    session.set_streaming(True)
+    with Request().add_item(MessageItem.user("Say hello.")) as request:
+        for item in session.process_streaming_request(request):
+            if isinstance(item, TextItem):
+                print(item.text, end="", flush=True)
+print()
 model.unload()
 """
 
@@ -36,42 +71,72 @@ class FoundryLocal(TableRuntime):
         return f"foundry model run {shell.name(model.foundry_alias)}"
 
     def run_steps(self, target: Target) -> tuple[Step, ...]:
-        self.refuse(target.model, target.pick.quantization or "")
-        alias = shell.name(target.model.foundry_alias)
-        script = _SERVE.replace("{alias}", alias)
+        command = self.command(target.pick, target.model, target.accelerator)
+        note = f"In the CLI's 0.10 preview it is foundry run {shell.name(target.model.foundry_alias)}."
         return (
-            target.commands("In a terminal", f"foundry model run {alias}"),
-            target.commands("For programs", "pip install foundry-local-sdk"),
-            Step("A server", script, "python", file_name="serve.py", note="python serve.py"),
+            target.commands("In a terminal", command, note),
+            target.commands("For programs", "pip install 'foundry-local-sdk>=2.2.1,<3'"),
+            Step("A server", _filled(_SERVE, target), "python", file_name="serve.py", note="python serve.py"),
         )
 
     def check_step(self, target: Target) -> Step:
-        step = server_check(_ENDPOINT, "MODEL_ID", target.device.os)
-        windows = target.device.os == "windows"
-        # Which variant it chose is known only there, so the shell reads it.
-        text = step.text.replace(
-            "MODEL_ID", "'+(Get-Content model-id.txt)+'" if windows else """'"$(cat model-id.txt)"'"""
-        )
-        return Step(
-            step.title, text.replace("-Body '", "-Body ('").replace("}' |", "}') |"), step.language, note=step.note
-        )
+        step = server_check(_ENDPOINT, _PLACEHOLDER, target.device.os)
+        if target.device.os == "windows":
+            text = step.text.replace("-Body '", "-Body ('").replace("}' |", "}') |")
+            text = text.replace(_PLACEHOLDER, f"' + (Get-Content {_ID_FILE}) + '")
+        else:
+            text = step.text.replace(_PLACEHOLDER, f"""'"$(cat {_ID_FILE})"'""")
+        return Step(step.title, text, step.language, note="While python serve.py runs. " + step.note)
 
     def measure_step(self, target: Target) -> Step:
         model, quantization = target.model, target.pick.quantization or ""
-        step = measure_server(_ENDPOINT, "MODEL_ID", model.model_id, quantization)
+        step = measure_server(_ENDPOINT, _PLACEHOLDER, model.model_id, quantization)
         windows = target.device.os == "windows"
-        read = "(Get-Content model-id.txt)" if windows else '"$(cat model-id.txt)"'
-        return Step(
-            step.title, step.text.replace("MODEL_ID", read), "powershell" if windows else "bash", note=step.note
+        read = f"(Get-Content {_ID_FILE})" if windows else f'"$(cat {_ID_FILE})"'
+        text = step.text.replace(_PLACEHOLDER, read)
+        note = "While python serve.py runs. " + step.note
+        return Step(step.title, text, "powershell" if windows else "bash", note=note)
+
+    def optional_steps(self, target: Target) -> tuple[Step, ...]:
+        alias = shell.name(target.model.foundry_alias)
+        return (
+            Step(
+                "In a program, without a server",
+                _filled(_CHAT, target),
+                "python",
+                file_name="chat.py",
+                note="python chat.py",
+            ),
+            target.commands(
+                "The CLI's own server",
+                shell.steps(f"foundry model load {alias}", "foundry service status"),
+                "It says at which address and port it listens; /v1 comes after that, and recommender measure "
+                "--endpoint measures it as well. In the 0.10 preview it is foundry server status.",
+            ),
         )
 
     def notes(self, target: Target) -> tuple[str, ...]:
-        return ("It chooses the variant for this machine's NPU, GPU or CPU by itself",)
+        device = _device_type(target)
+        return (
+            f"serve.py asks for the variant for this machine's {device}. Only Foundry Local's own catalog knows which "
+            f"there are; without one for the {device} the script says so and takes what Foundry Local prefers. "
+            f"{_ID_FILE} names the one that runs",
+            "After the first download it runs offline. It has no access roles and no audit log of its own: those come "
+            "from how your machines are managed",
+        )
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         if not model.foundry_alias:
             return f"{self.name} runs its own catalog only, and {model.model_id} is not known to be in it"
         return ""
+
+
+def _device_type(target: Target) -> str:
+    return _DEVICE_TYPES.get(target.accelerator or target.on_gpu or "cpu", "GPU")
+
+
+def _filled(script: str, target: Target) -> str:
+    return script.replace("{alias}", shell.name(target.model.foundry_alias)).replace("{device}", _device_type(target))
 
 
 RUNTIME = FoundryLocal()
