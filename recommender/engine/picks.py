@@ -217,7 +217,7 @@ def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> It
         yield row
 
 
-_WITHOUT_SHELL = ("ios",)
+WITHOUT_SHELL = ("ios",)
 _LAYOUTS = {"exact": "exact layout", "rough": "rough estimate"}
 
 
@@ -274,7 +274,7 @@ class _Builder:
         accelerators = case.runtimes[pick.runtime].accelerators
         used = wanted if wanted in accelerators else next(iter(accelerators), "")
         command = runtime(pick.runtime).command(pick, model, used or "")
-        if case.os in _WITHOUT_SHELL:
+        if case.os in WITHOUT_SHELL:
             where = f"{model.repo}/{model.file}".strip("/") if model.repo else model.base_repo
             return f"# {case.os} runs no commands: load {where} in an app built on {runtime(pick.runtime).name}"
         return command

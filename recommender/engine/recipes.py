@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from recommender.catalog.queries import find_model
+from recommender.engine.picks import WITHOUT_SHELL
+from recommender.engine.words import rate
 from recommender.errors import BadInputError
-from recommender.runtimes import Recipe, RuntimeModel, runtime
+from recommender.runtimes import Recipe, RuntimeModel, Step, runtime
 from recommender.types import Device, Need, Pick
 
 if TYPE_CHECKING:
@@ -46,4 +48,26 @@ def recipe_of(pick: Pick, device: Device, need: Need, catalog: Catalog) -> Recip
     found = how.accelerators_for(device, need.experimental)
     wanted = need.accelerator or ""
     accelerator = wanted if wanted in found else next(iter(found), "")
-    return how.recipe(pick, RuntimeModel.of(model, variant), device, accelerator)
+    made = how.recipe(pick, RuntimeModel.of(model, variant), device, accelerator)
+    return _in_an_app(made, pick, how.name) if device.os in WITHOUT_SHELL else made
+
+
+def _in_an_app(made: Recipe, pick: Pick, runtime_name: str) -> Recipe:
+    """What is left of a recipe where no shell runs its commands."""
+    load = f"Load {pick.file_repo}/{pick.file_name}".rstrip("/") if pick.file_repo else f"Load {pick.model_id}"
+    speed = pick.estimate.decode_tokens_per_s
+    expected = f" Expected: {rate(speed.value)}, {rate(speed.low)} to {rate(speed.high)}." if speed else ""
+    return replace(
+        made,
+        steps=(
+            Step("Load it in an app", f"{load} in an app built on {runtime_name}, at the context of the pick.", "text"),
+        ),
+        check=Step("Check that it works", "Ask it something in the app.", "text"),
+        measure=Step(
+            "Measure it",
+            f"Read the speed that the app shows.{expected}",
+            "text",
+            note="This system runs no commands, so Rightsize cannot measure on it.",
+        ),
+        optional=(),
+    )

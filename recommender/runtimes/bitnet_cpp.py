@@ -44,6 +44,8 @@ class BitnetCpp(TableRuntime):
             "--port 8080",
         )
         where = "In the folder BitNet that the installation made."
+        if target.device.os == "windows":
+            where += " Its build needs a Developer PowerShell for VS 2022 with clang."
         return target.commands("Fetch and build", shell.steps(*before), where), target.commands("Run it", serve)
 
     def optional_steps(self, target: Target) -> tuple[Step, ...]:

@@ -94,8 +94,8 @@ def server_flags(settings: Settings) -> str:
 
 
 def bench_flags(settings: Settings) -> str:
-    """The settings as llama-bench's flags: it takes a number of layers only, 99 being more than any small model has."""
-    return shared_flags(settings).replace("-ngl auto", "-ngl 99")
+    """The settings as llama-bench's flags: it takes a number of layers only, −1 being as many as there are."""
+    return shared_flags(settings).replace("-ngl auto", "-ngl -1")
 
 
 def _container(target: Target, source: str) -> str:

@@ -75,7 +75,7 @@ def powershell(commands: str) -> str:
     Each line is a command; a failed one does not stop those after it. Variables are set before a command, and a quote
     inside quotes is doubled.
     """
-    lines = commands.replace(" &&\n", "\n").replace("""'"'"'""", "''").split("\n")
+    lines = commands.replace(" &&\n", "\n").replace(" && ", "\n").replace("""'"'"'""", "''").split("\n")
     return "\n".join(_with_variables(line) for line in lines)
 
 
