@@ -152,8 +152,8 @@ def test_a_hostile_quantization_or_cache_type_reaches_no_text(
     with pytest.raises(BadInputError):
         runtime(runtime_id).recipe(make_pick(runtime_id, hostile), model, make_device(), "")
     if runtime_id in ("llama.cpp", "ollama"):
+        pick = make_pick(runtime_id, "Q4_K_M", kv_type=hostile)
         with pytest.raises(BadInputError):
-            pick = make_pick(runtime_id, "Q4_K_M", kv_type=hostile)
             runtime(runtime_id).recipe(pick, model, make_device(), "")
 
 
