@@ -13,6 +13,7 @@ from typing import Any
 
 from recommender import paths
 from recommender.cli_need import add_need_arguments, need_from
+from recommender.cli_plan import add_compare_arguments, add_plan_arguments
 from recommender.cli_shared import (
     calibration_of,
     catalog_with_notes,
@@ -78,6 +79,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--quant", help="quantization, such as Q4_K_M (the best)")
     command.add_argument("--runtime", help="runtime (the best)")
     command.add_argument("--write", type=Path, metavar="FOLDER", help="write the recipe and its files there")
+    add_need_arguments(command)
+
+    command = add("compare", _compare, "two to four picks side by side, every number")
+    device_arguments(command)
+    add_compare_arguments(command)
+    add_need_arguments(command)
+
+    command = add("plan", _plan, "the least class of device that runs a model as fast as needed, and the next steps")
+    add_plan_arguments(command)
     add_need_arguments(command)
 
     command = add("estimate", _estimate, "bytes, memory and speed of one model, or of every row of a CSV file")
@@ -198,6 +208,20 @@ def _recommend(arguments: argparse.Namespace) -> None:
             top=arguments.top,
         )
     print_answer(arguments, recommendation_json(answer), recommendation_text(answer))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from recommender.cli_plan import compare_command
+
+    value, text = compare_command(arguments, chosen_device(arguments))
+    print_answer(arguments, value, text)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from recommender.cli_plan import plan_command
+
+    value, text = plan_command(arguments)
+    print_answer(arguments, value, text)
 
 
 def _estimate(arguments: argparse.Namespace) -> int:

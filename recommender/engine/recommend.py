@@ -26,6 +26,8 @@ from recommender.engine.runtime_rules import RuntimeOnDevice, first_broken
 from recommender.errors import UnknownNameError, unknown
 from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
+from recommender.estimate.rough import with_rough_shapes
+from recommender.estimate.speed import SideTerms, row_terms
 from recommender.runtimes import Runtime, all_runtimes
 from recommender.runtimes import runtime as get_runtime
 from recommender.types import (
@@ -108,6 +110,19 @@ def recommend(
     )
 
 
+def qualities(device: Device, need: Need, catalog: Catalog) -> tuple[tuple[str, str, float], ...]:
+    """(model id, quantization, quality of 100) of every variant that any runtime on the device takes and whose licence,
+    context and abilities satisfy the need; memory and speed are not looked at."""
+    asked = _understood(device, need, catalog)
+    running = tuple(name for name, rule in asked.broken.items() if not rule) or tuple(asked.runtimes)
+    found = _cache.get(catalog, question(asked.need, asked.task, running, (), np.inf, asked.numbers))
+    case = _case(asked, found)
+    fitting = np.flatnonzero(_count_failures([rule(case) for rule in RULES], len(found.variants)) == 0)
+    variants = found.variants
+    rows = zip(variants.model_id[fitting], variants.quantization[fitting], found.quality[fitting], strict=True)
+    return tuple(dict.fromkeys((str(model), str(name), float(quality)) for model, name, quality in rows))
+
+
 @dataclass(frozen=True)
 class Named:
     """One combination that was asked for by name, judged as ``recommend`` judges it."""
@@ -115,6 +130,7 @@ class Named:
     pick: Pick
     against: tuple[str, ...]  # why it would not be recommended, one sentence per rule it breaks; none when it fits
     changes: tuple[str, ...]  # what would admit it, one per reason
+    terms: tuple[SideTerms, ...]  # where the time of one token goes, before any calibration
 
 
 def judge_named(
@@ -154,7 +170,10 @@ def judge_named(
     if case.candidates.support[row] == "experimental" and not need.experimental:
         against.append(f"{asked.runtimes[runtime].row.name} takes it only as an experimental set-up")
         changes.append("allow experimental set-ups")
-    return Named(build_one(judged, catalog, row), tuple(against), tuple(changes))
+    _, prompt, gen = _workload(judged.case, asked.device)
+    variants, memory = with_rough_shapes(judged.case.candidates.variants), judged.estimates.memory
+    terms = row_terms(variants, judged.settings, memory, asked.device, prompt + gen / 2, row)
+    return Named(build_one(judged, catalog, row), tuple(against), tuple(changes), terms)
 
 
 @dataclass(frozen=True)

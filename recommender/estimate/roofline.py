@@ -73,14 +73,34 @@ def decode_seconds(work: Work, hardware: Hardware, c: Coefficients, sequences: F
     the cache and the overheads come on top. The weights are read once for all sequences; arithmetic and caches are
     each sequence's own.
     """
+    terms = decode_terms(work, hardware, c, sequences)
+    return np.asarray(
+        terms.overhead_s + np.hypot(terms.reading_s, terms.arithmetic_s) + terms.cache_s + terms.attention_s
+    )
+
+
+@dataclass(frozen=True)
+class DecodeTerms:
+    """Where the time of one new token goes, shape (n,); ``reading_s`` and ``arithmetic_s`` overlap (2-norm)."""
+
+    reading_s: Floats  # the weights
+    arithmetic_s: Floats  # multiplying by them
+    cache_s: Floats  # reading the KV cache
+    attention_s: Floats  # arithmetic on it
+    overhead_s: Floats  # launches, barriers, sampling
+
+
+def decode_terms(work: Work, hardware: Hardware, c: Coefficients, sequences: Floats | float = 1.0) -> DecodeTerms:
+    """The terms that ``decode_seconds`` adds up."""
     bandwidth = sustained_bandwidth(hardware, c)
     flops = sustained_flops(hardware, c)
-    reading = batch_weight_bytes(work, sequences) / (bandwidth * np.where(work.moe, c.moe_efficiency, 1.0))
-    arithmetic = sequences * work.decode_flops / flops
-    cache = sequences * work.kv_bytes / (hardware.bandwidth_bytes_per_s * c.kv_efficiency)
-    attention = sequences * work.attention_flops / (flops * c.attention)
-    overhead = c.fixed_s + c.layer_s * work.n_layer + sequences * c.element_s * work.width
-    return np.asarray(overhead + np.hypot(reading, arithmetic) + cache + attention)
+    return DecodeTerms(
+        batch_weight_bytes(work, sequences) / (bandwidth * np.where(work.moe, c.moe_efficiency, 1.0)),
+        sequences * work.decode_flops / flops,
+        sequences * work.kv_bytes / (hardware.bandwidth_bytes_per_s * c.kv_efficiency),
+        sequences * work.attention_flops / (flops * c.attention),
+        c.fixed_s + c.layer_s * work.n_layer + sequences * c.element_s * work.width,
+    )
 
 
 def batch_weight_bytes(work: Work, sequences: Floats | float) -> Floats:

@@ -7,12 +7,26 @@ it widens where a runtime has no measurements of its own and where bandwidth or 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from recommender.estimate.columns import look_up
-from recommender.estimate.roofline import Hardware, Work, decode_seconds, prefill_seconds
-from recommender.estimate.speed_hardware import device_cpu, device_gpu, usual_threads
-from recommender.estimate.speed_tables import Ints, SpeedTables, speed_tables
+from recommender.estimate.roofline import (
+    Coefficients,
+    DecodeTerms,
+    Hardware,
+    Work,
+    batch_weight_bytes,
+    decode_seconds,
+    decode_terms,
+    prefill_seconds,
+    sustained_bandwidth,
+)
+from recommender.estimate.speed_hardware import Side, device_cpu, device_gpu, usual_threads
+from recommender.estimate.speed_tables import Backend, Ints, SpeedTables, speed_tables
 from recommender.types import (
     Device,
     Floats,
@@ -24,7 +38,7 @@ from recommender.types import (
     distinct,
 )
 
-__all__ = ["decode", "latency", "load_time", "prefill"]
+__all__ = ["SideTerms", "decode", "latency", "load_time", "prefill", "row_terms"]
 
 # 80% of a normal distribution lies within this many standard deviations.
 Z80 = 1.2816
@@ -142,6 +156,53 @@ def _speed(
 ) -> RangeColumns:
     tables = speed_tables()
     n = len(variants)
+    sequences = np.maximum(settings.parallel, 1.0)
+    batched = (sequences > 1) & (prompt_tokens is None)
+    phase = "decode" if prompt_tokens is None else "prefill"
+    seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
+    for one in _sides(variants, settings, memory, device, phase):
+        side, share, backends = one.side, one.share, one.backends
+        width = tables.width(phase, side.accelerator, variants.params_total)
+        if prompt_tokens is None:
+            took = decode_seconds(work, one.hardware, one.coefficients, sequences)
+        else:
+            took = prefill_seconds(work, one.hardware, one.coefficients, prompt_tokens, settings.ubatch_tokens)
+        runs = np.array([backend is not None for backend in backends])[one.runtime_of_row]
+        took = np.where(runs, took, np.nan)
+        unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
+        stand_in = np.array([b is not None and b.evidence == "none" for b in backends])[one.runtime_of_row]
+        extra = np.hypot(unsure, np.where(stand_in | batched, Z80 * tables.stand_in_spread(), 0.0))
+        used = share > 0
+        seconds += np.where(used, share * took, 0.0)
+        # With layers on both sides the wider range of the two holds.
+        log_low = np.minimum(log_low, np.where(used, -np.hypot(one.low * width, extra), 0.0))
+        log_high = np.maximum(log_high, np.where(used, np.hypot(one.high * width, extra), 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
+    rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)
+    return RangeColumns(value=rate, low=rate * np.exp(log_low), high=rate * np.exp(log_high))
+
+
+@dataclass(frozen=True)
+class _OnSide:
+    """One side of the machine that does a share of the work; arrays have shape (n,)."""
+
+    side: Side
+    share: Floats  # of the layers
+    hardware: Hardware
+    coefficients: Coefficients
+    low: Floats
+    high: Floats
+    backends: list[Backend | None]  # per distinct runtime
+    runtime_of_row: Ints
+
+
+def _sides(
+    variants: VariantColumns, settings: SettingsColumns, memory: MemoryColumns, device: Device, phase: str
+) -> Iterator[_OnSide]:
+    """The CPU and the GPU with what the fit says of them, where any row uses them."""
+    tables = speed_tables()
+    n = len(variants)
     cpu = device_cpu(tables, device)
     gpu = device_gpu(tables, device)
     layers = np.maximum(memory.layers_total, 1.0)
@@ -151,37 +212,68 @@ def _speed(
     threads = cpu.flops * np.where(settings.threads > 0, np.minimum(settings.threads / usual, 1.0), 1.0)
     runtimes, runtime_of_row = variants.runtimes
     quant_classes, quant_of_row = classes_of(tables, variants.quantization)
-    phase = "decode" if prompt_tokens is None else "prefill"
-    sequences = np.maximum(settings.parallel, 1.0)
-    batched = (sequences > 1) & (prompt_tokens is None)
-    seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
     for side, share in ((cpu, 1.0 - on_gpu), (gpu, on_gpu)):
         if side is None or not share.any():
             continue
         backends = [tables.backend(name, side.accelerator) for name in runtimes]
         keys = [(b.family if b else ANY_FAMILY, side.hardware_class) for b in backends]
         coefficients, low, high = tables.gather(keys, runtime_of_row, quant_classes, quant_of_row, phase)
-        width = tables.width(phase, side.accelerator, variants.params_total)
         flops = threads if side.accelerator == "cpu" else np.full(n, side.flops)
         hardware = Hardware(np.full(n, side.bandwidth_bytes_per_s), flops, np.full(n, side.balance))
-        if prompt_tokens is None:
-            took = decode_seconds(work, hardware, coefficients, sequences)
-        else:
-            took = prefill_seconds(work, hardware, coefficients, prompt_tokens, settings.ubatch_tokens)
-        runs = np.array([backend is not None for backend in backends])[runtime_of_row]
-        took = np.where(runs, took, np.nan)
-        unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
-        stand_in = np.array([b is not None and b.evidence == "none" for b in backends])[runtime_of_row]
-        extra = np.hypot(unsure, np.where(stand_in | batched, Z80 * tables.stand_in_spread(), 0.0))
-        used = share > 0
-        seconds += np.where(used, share * took, 0.0)
-        # With layers on both sides the wider range of the two holds.
-        log_low = np.minimum(log_low, np.where(used, -np.hypot(low * width, extra), 0.0))
-        log_high = np.maximum(log_high, np.where(used, np.hypot(high * width, extra), 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
-    rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)
-    return RangeColumns(value=rate, low=rate * np.exp(log_low), high=rate * np.exp(log_high))
+        yield _OnSide(side, share, hardware, coefficients, low, high, backends, runtime_of_row)
+
+
+@dataclass(frozen=True)
+class SideTerms:
+    """What one side contributes to the time of a new token of one row: seconds and bytes, its share included."""
+
+    accelerator: str
+    share: float
+    bandwidth_bytes_per_s: float  # nominal
+    efficiency: float  # share of it that weights stream at
+    read_bytes: float  # weights read per token
+    cache_bytes: float
+    reading_s: float
+    arithmetic_s: float
+    cache_s: float
+    attention_s: float
+    overhead_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Reading and arithmetic overlap in part (2-norm); the rest comes on top."""
+        return math.hypot(self.reading_s, self.arithmetic_s) + self.cache_s + self.attention_s + self.overhead_s
+
+
+def row_terms(
+    variants: VariantColumns,
+    settings: SettingsColumns,
+    memory: MemoryColumns,
+    device: Device,
+    depth_tokens: Floats,
+    row: int,
+) -> tuple[SideTerms, ...]:
+    """The terms of ``decode`` for one row, per side that does a part of it; none where its size is not known."""
+    work = decode_work(variants, settings, np.asarray(depth_tokens, float))
+    sequences = np.maximum(settings.parallel, 1.0)
+    found = []
+    for one in _sides(variants, settings, memory, device, "decode"):
+        share = float(one.share[row])
+        if share > 0 and math.isfinite(work.weight_bytes[row]):
+            terms = decode_terms(work, one.hardware, one.coefficients, sequences)
+            nominal = one.side.bandwidth_bytes_per_s
+            found.append(
+                SideTerms(
+                    one.side.accelerator,
+                    share,
+                    nominal,
+                    float(sustained_bandwidth(one.hardware, one.coefficients)[row]) / nominal,
+                    share * float(batch_weight_bytes(work, sequences)[row]),
+                    share * float(work.kv_bytes[row]),
+                    *(share * float(getattr(terms, name)[row]) for name in DecodeTerms.__dataclass_fields__),
+                )
+            )
+    return tuple(found)
 
 
 def classes_of(tables: SpeedTables, quantizations: Texts) -> tuple[list[str], Ints]:

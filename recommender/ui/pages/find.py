@@ -68,20 +68,18 @@ def _all(answer: Recommendation, here: bool) -> None:
 
 
 def _compare(ticked: list[Pick]) -> None:
-    """Take them to the Compare page, with the whole question in the link."""
-    too_many = len(ticked) > MOST
-    if st.button(
-        f"Compare these {len(ticked)}",
-        type="primary",
+    """A link to the Compare page with the whole question in it."""
+    if len(ticked) > MOST:
+        st.caption(f"At most {MOST} can be compared; {len(ticked)} are ticked.")
+        return
+    own = ("run", "beside", "show")
+    link = {name: st.query_params.get_all(name) for name in st.query_params if name not in own}
+    st.page_link(
+        page("compare"),
+        label=f"Compare these {len(ticked)}",
         icon=":material/compare_arrows:",
-        key="compare_ticked",
-        disabled=too_many,
-        help=f"At most {MOST}." if too_many else None,
-    ):
-        link = {
-            name: st.query_params.get_all(name) for name in st.query_params if name not in ("run", "beside", "show")
-        }
-        st.switch_page(page("compare"), query_params={**link, "pick": [choice_of(pick).text for pick in ticked]})
+        query_params={**link, "pick": [choice_of(pick).text for pick in ticked]},
+    )
 
 
 def _decided(answer: Recommendation) -> None:
