@@ -10,6 +10,7 @@ from dataclasses import dataclass
 _RECIPES = ("standard", "unknown", "own")
 # With this many quantizations of a model on record, one more is taken not to exist rather than not to be listed.
 _WELL_LISTED = 5
+_MOST, _NEARLY_ALL = 0.5, 0.9
 _MLX_PRECISIONS = ("4bit", "8bit", "bf16")
 
 
@@ -81,16 +82,21 @@ def published_quantizations(files: Iterable[Mapping[str, str]]) -> dict[str, set
     return dict(found)
 
 
-def usual_quantizations(listed: Mapping[str, set[str]]) -> set[str]:
-    """Quantizations that most models have whose files are well listed: any GGUF repository is likely to have them."""
+def usual_quantizations(listed: Mapping[str, set[str]]) -> dict[str, float]:
+    """Quantization → the share of the models with well-listed files that have it."""
     well_listed = [names for names in listed.values() if len(names) >= _WELL_LISTED]
     count = Counter(name for names in well_listed for name in names)
-    return {name for name, models in count.items() if 2 * models > len(well_listed)}
+    return {name: models / len(well_listed) for name, models in count.items()}
 
 
-def likely_in_repository(quantization: str, listed: set[str], usual: set[str]) -> bool:
-    """Whether a repository probably has a file that is not listed: never so where its files are well listed."""
-    return quantization in listed or (len(listed) < _WELL_LISTED and quantization in usual)
+def likely_in_repository(quantization: str, listed: set[str], usual: Mapping[str, float]) -> bool:
+    """Whether a model's repositories probably have a file that is not listed.
+
+    What most models have, where few of its files are listed; where many are, only what nearly all models have: then
+    it is the list that has a gap.
+    """
+    share = usual.get(quantization, 0.0)
+    return quantization in listed or share > (_MOST if len(listed) < _WELL_LISTED else _NEARLY_ALL)
 
 
 def offers(

@@ -76,13 +76,20 @@ def test_a_split_file_still_says_that_the_quantization_exists() -> None:
     assert published_quantizations([gguf("a/b", split_count="3")]) == {"maker/model": {"Q4_K_M"}}
 
 
-def test_an_unlisted_quantization_is_likely_only_where_files_are_poorly_listed_and_it_is_usual() -> None:
+def test_an_unlisted_quantization_is_likely_where_few_files_are_listed_and_most_models_have_it() -> None:
     well = {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"}
     usual = usual_quantizations({"a": well, "b": well - {"Q4_0"} | {"Q2_K"}, "c": {"IQ1_S"}})
-    assert usual == {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"}
+    assert usual == {"Q8_0": 1.0, "Q6_K": 1.0, "Q5_K_M": 1.0, "Q4_K_M": 1.0, "Q4_0": 0.5, "Q2_K": 0.5}
     assert likely_in_repository("Q8_0", {"Q4_K_M"}, usual)
     assert not likely_in_repository("Q4_0", {"Q4_K_M"}, usual)
-    assert not likely_in_repository("Q8_0", well - {"Q8_0"} | {"Q2_K"}, usual)
+    assert not likely_in_repository("IQ1_S", {"Q4_K_M"}, usual)
+
+
+def test_where_many_files_are_listed_only_what_nearly_all_models_have_is_a_gap_of_the_list() -> None:
+    well = {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"}
+    usual = {"Q8_0": 0.99, "Q3_K_M": 0.7}
+    assert likely_in_repository("Q8_0", well - {"Q8_0"} | {"Q2_K"}, usual)
+    assert not likely_in_repository("Q3_K_M", well, usual)
 
 
 def test_an_mlx_name_with_a_placeholder_offers_each_precision_and_one_without_precision_nothing() -> None:
