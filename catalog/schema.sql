@@ -626,6 +626,18 @@ CREATE TABLE disk_speeds (
     source VARCHAR NOT NULL
 );
 
+-- Classes of devices in the order of what one usually pays: our judgement, each with its reason.
+CREATE TABLE device_classes (
+    rank INTEGER PRIMARY KEY CHECK (rank > 0),
+    id VARCHAR NOT NULL UNIQUE,
+    name VARCHAR NOT NULL,
+    kinds VARCHAR NOT NULL, -- of devices.csv, joined by "|"
+    graphics VARCHAR NOT NULL CHECK (graphics IN ('own', 'shared')), -- a GPU with memory of its own, or not
+    gpu_memory_gib_max DOUBLE CHECK (gpu_memory_gib_max > 0),
+    bandwidth_gb_s_max DOUBLE CHECK (bandwidth_gb_s_max > 0), -- of main memory
+    why VARCHAR NOT NULL
+);
+
 -- Which backend's coefficients hold for a runtime on an accelerator.
 CREATE TABLE speed_backends (
     runtime VARCHAR NOT NULL REFERENCES runtimes (id),
