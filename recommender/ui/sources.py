@@ -14,6 +14,7 @@ from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import GgufHeader, read_header
 from recommender.runner.hub import cached
 from recommender.runner.ollama_server import InstalledModel, find_server, installed_models, name_for
+from recommender.runner.onnx_runner import folder_bytes
 from recommender.runner.runners import Availability, make_runner
 from recommender.runtimes import tables
 from recommender.trial import Source
@@ -22,8 +23,8 @@ from recommender.ui.resources import catalog
 from recommender.ui.words import plain
 
 HUB, LOCAL, THERE = "A model of the catalog", "A GGUF file on this computer", "One that Ollama has"
-HERE, OLLAMA, SERVER = "This app's llama.cpp", "Ollama", "Another server"
-_RUNTIME = "llama.cpp"
+HERE, OLLAMA, SERVER, ONNX = "This app's llama.cpp", "Ollama", "Another server", "ONNX Runtime GenAI"
+_RUNTIME, _ONNX = "llama.cpp", "onnx-genai"
 _PROBE_SECONDS = 10
 
 
@@ -43,6 +44,8 @@ def choose(where: str) -> Chosen | None:
     """
     if where == SERVER:
         return _at_server()
+    if where == ONNX:
+        return _onnx_folder()
     kinds = [HUB, LOCAL]
     if where == OLLAMA:
         found = ollama()
@@ -183,6 +186,24 @@ def _for_ollama(chosen: Chosen) -> Chosen:
     own = tables.published("ollama", source.model_id, "gguf", source.quantization)
     name = own.name if own else f"hf.co/{source.repo}:{source.quantization}" if source.repo else ""
     return replace(chosen, source=replace(source, repo="", file=name, runtime="ollama"))
+
+
+def places() -> list[str]:
+    """Where a model can be run. ONNX Runtime GenAI is an extra and offered only where it is installed."""
+    return [HERE, OLLAMA, SERVER, *([ONNX] if make_runner(_ONNX).probe().ready else [])]
+
+
+def _onnx_folder() -> Chosen | None:
+    """A folder that Olive made."""
+    path = st.text_input(
+        "Folder that Olive made", placeholder="~/models/Qwen3-0_6B-onnx-int4", key="onnx_path", persist_state="session"
+    )
+    if not path.strip():
+        return None
+    folder = Path(path.strip()).expanduser()
+    held = folder_bytes(str(folder))
+    label = f"Try it · {size(held)}, already here"
+    return Chosen(Source(folder.name, "", label, path=str(folder), runtime=_ONNX, file_bytes=held))
 
 
 def _at_server() -> Chosen | None:

@@ -154,3 +154,16 @@ def test_a_full_disk_is_told_before_the_click(open_page: Open, monkeypatch: pyte
     app = open_page("try_it", **CHOICE)
     assert any("short by" in warning.value for warning in app.warning)
     assert app.button(key="start").disabled
+
+
+def test_onnx_runtime_is_offered_only_where_it_is_installed(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("recommender.runner.onnx_runner.installed", lambda: "")
+    assert sources.ONNX not in open_page("try_it").segmented_control(key="where").options
+    monkeypatch.setattr("recommender.runner.onnx_runner.installed", lambda: "onnxruntime-genai 0.14.1")
+    app = open_page("try_it", where=sources.ONNX)
+    app.text_input(key="onnx_path").set_value(str(tmp_path)).run()
+    assert not app.exception
+    assert any("genai_config.json" in warning.value.replace("\\", "") for warning in app.warning)
+    assert app.button(key="start").disabled

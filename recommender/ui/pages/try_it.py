@@ -129,7 +129,7 @@ def _form() -> None:
     device = this_device()
     where = st.segmented_control(
         "Where",
-        [sources.HERE, sources.OLLAMA, sources.SERVER],
+        sources.places(),
         default=sources.HERE,
         key="where",
         required=True,
@@ -172,7 +172,7 @@ def _form() -> None:
         if second is not None:
             start_both(trial, second, prompt, device)
         start(trial.source, trial.settings, prompt, device, trial.forecast)
-    if header is None and second is None and where != sources.SERVER:
+    if header is None and second is None and where in (sources.HERE, sources.OLLAMA):
         _rehearsal(chosen, device, settings)
 
 
