@@ -1,7 +1,8 @@
 """Configurations for Microsoft Olive, as olive-ai 0.13.0 takes them (olive/workflows/run/config.py).
 
 Each target is an ONNX Runtime execution provider on one kind of processor; the passes are those that
-``olive optimize`` chooses for it (olive/cli/optimize.py), without those that need a data set from a network.
+``olive optimize`` chooses for it (olive/cli/optimize.py). For CPU and GPU they go without its GPTQ, which calibrates
+with texts that it fetches from the Hub.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from recommender.runtimes import shell
 from recommender.runtimes.platforms import npu_makers
 from recommender.types import Device
 
@@ -22,20 +24,43 @@ class OliveTarget:
     device: str  # cpu, gpu or npu
     packages: str  # what pip installs beside olive-ai
     optimize: bool = True  # whether ``olive optimize`` offers the provider
+    over_onnxruntime: str = ""  # a package with the same module as onnxruntime, to be installed over it
+    environment: str = ""  # what has to be there that pip does not install
+    register: str = ""  # lines of the run script that let the provider in
+
+    @property
+    def install(self) -> str:
+        """The commands that install Olive and what its result runs on."""
+        first = f"pip install {OLIVE_PACKAGES} {self.packages}"
+        over = self.over_onnxruntime
+        return shell.steps(first, f"pip install --force-reinstall --no-deps {over}" if over else "")
 
 
-# The model builder of olive-ai 0.13 calls functions that onnxruntime-genai 0.15 moved, so 0.14 is the newest it works
-# with; olive-ai imports requests without asking pip for it.
+# The model builder of olive-ai 0.13 imports onnxruntime_genai.models.quantized_model, which 0.15 no longer has, so 0.14
+# is the newest it works with; olive-ai imports requests without asking pip for it.
 OLIVE_PACKAGES = "'olive-ai>=0.13,<0.14' transformers torch onnxscript requests datasets"
 _GENAI = "'onnxruntime-genai{}>=0.14,<0.15'"
+_REGISTER_QNN = """import onnxruntime_qnn
+
+og.register_execution_provider_library("QNNExecutionProvider", onnxruntime_qnn.get_library_path())
+"""
 TARGETS = {
     "cpu": OliveTarget("CPUExecutionProvider", "cpu", _GENAI.format("")),
     "cuda": OliveTarget("CUDAExecutionProvider", "gpu", _GENAI.format("-cuda")),
-    "directml": OliveTarget("DmlExecutionProvider", "gpu", _GENAI.format("-directml"), optimize=False),
-    "webgpu": OliveTarget("WebGpuExecutionProvider", "gpu", _GENAI.format("")),
-    "qualcomm": OliveTarget("QNNExecutionProvider", "npu", f"{_GENAI.format('')} onnxruntime-qnn"),
-    "intel": OliveTarget("OpenVINOExecutionProvider", "npu", f"{_GENAI.format('')} optimum-intel openvino nncf"),
-    "amd-xdna2": OliveTarget("VitisAIExecutionProvider", "npu", _GENAI.format("")),
+    # 0.14 asks for an onnxruntime-directml that was never published.
+    "directml": OliveTarget("DmlExecutionProvider", "gpu", "'onnxruntime-genai-directml>=0.13,<0.14'", optimize=False),
+    "qualcomm": OliveTarget(
+        "QNNExecutionProvider", "npu", f"{_GENAI.format('')} onnxruntime-qnn", register=_REGISTER_QNN
+    ),
+    "intel": OliveTarget(
+        "OpenVINOExecutionProvider",
+        "npu",
+        f"{_GENAI.format('')} optimum-intel nncf",
+        over_onnxruntime="onnxruntime-openvino",
+    ),
+    "amd-xdna2": OliveTarget(
+        "VitisAIExecutionProvider", "npu", _GENAI.format(""), environment="AMD's Ryzen AI Software"
+    ),
 }
 _BUILDER = {"type": "ModelBuilder", "precision": "int4", "int4_block_size": 32, "int4_accuracy_level": 4}
 _ROTATED = {"quarot": {"type": "QuaRot"}, "gptq": {"type": "Gptq", "bits": 4, "sym": True}, "builder": _BUILDER}
@@ -54,9 +79,8 @@ _NPU_PASSES: dict[str, dict[str, Any]] = {
     "OpenVINOExecutionProvider": {
         "conversion": {
             "type": "OpenVINOOptimumConversion",
-            "extra_args": {"device": "npu"},
+            "extra_args": {"device": "npu", "task": "text-generation-with-past"},
             "ov_quant_config": {
-                "task": "text-generation-with-past",
                 "weight_format": "int4",
                 "group_size": 128,
                 "ratio": 1,
@@ -75,12 +99,12 @@ _NPU_PASSES: dict[str, dict[str, Any]] = {
 
 
 def target_of(device: Device, accelerator: str) -> str:
-    """The key of ``TARGETS`` for an accelerator of this device; the CPU where an NPU's maker is not known."""
+    """The key of ``TARGETS`` for an accelerator of this device; the CPU where there is nothing to install for it."""
     if accelerator == "npu":
         return next((maker for maker in npu_makers(device) if maker in TARGETS), "cpu")
-    if accelerator in ("cuda", "webgpu"):
-        return accelerator
-    return "cpu"
+    if accelerator == "webgpu":  # any GPU with DirectX 12; the packages for DirectML exist for x86-64 only
+        return "directml" if (device.os, device.arch) == ("windows", "x86-64") else "cpu"
+    return accelerator if accelerator in TARGETS else "cpu"
 
 
 def config(base_repo: str, folder: str, target: str, precision: str = "int4") -> str:
@@ -114,11 +138,32 @@ def config(base_repo: str, folder: str, target: str, precision: str = "int4") ->
     )
 
 
-RUN = """import json
+def run_script(folder: str, target: str, context_tokens: int, threads: int) -> str:
+    """The Python file that asks a converted model one question."""
+    values = {"folder": folder, "register": TARGETS[target].register}
+    values |= {"context_tokens": str(context_tokens), "threads": str(threads)}
+    return _filled(_RUN, values)
+
+
+def before_after_script(base: str, folder: str, target: str) -> str:
+    """The Python file that prints size and speed of the original weights and of the converted ones."""
+    device = "cuda" if target == "cuda" else "cpu"
+    return _filled(_BEFORE_AFTER, {"base": base, "folder": folder, "device": device})
+
+
+def _filled(script: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        script = script.replace(f"{{{name}}}", value)
+    return script
+
+
+_RUN = """import json
 
 import onnxruntime_genai as og
-
-model = og.Model("{folder}")
+{register}
+config = og.Config("{folder}")
+config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": {threads}}}}}))
+model = og.Model(config)
 tokenizer = og.Tokenizer(model)
 messages = json.dumps([{"role": "user", "content": "Say hello."}])
 prompt = tokenizer.encode(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
@@ -133,7 +178,7 @@ while not generator.is_done():
 print()
 """
 
-BEFORE_AFTER = '''"""Size and speed of the original weights and of what Olive made of them."""
+_BEFORE_AFTER = '''"""Size and speed of the original weights and of what Olive made of them."""
 
 import statistics
 import time
@@ -144,13 +189,13 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM
 
-BASE, MADE = "{base}", "{folder}"
+BASE, MADE, DEVICE = "{base}", "{folder}", "{device}"
 PROMPT_TOKENS, GENERATED_TOKENS, REPEATS = 128, 32, 3
 PROMPT = [100 + place % 100 for place in range(PROMPT_TOKENS)]
 
 
 def size(folder, *endings):
-    return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.suffix in endings) / 1e9
+    return sum(file.stat().st_size for file in Path(folder).glob("*") if file.suffix in endings) / 1e9
 
 
 def decode_speed(generate):
@@ -176,18 +221,23 @@ def after():
 
 
 def before():
-    tokens = torch.tensor([PROMPT])
+    tokens = torch.tensor([PROMPT], device=DEVICE)
     with torch.inference_mode():
-        cache = base(tokens, use_cache=True).past_key_values
+        answer = base(tokens, use_cache=True)
+        token = answer.logits[:, -1:].argmax(-1)
+        token.item()  # a GPU works behind the program's back until it is asked
         started = time.perf_counter()
         for _ in range(GENERATED_TOKENS):
-            cache = base(tokens[:, -1:], past_key_values=cache, use_cache=True).past_key_values
+            answer = base(token, past_key_values=answer.past_key_values, use_cache=True)
+            token = answer.logits[:, -1:].argmax(-1)
+        token.item()
     return time.perf_counter() - started
 
 
-folder = BASE if Path(BASE).is_dir() else snapshot_download(BASE)
-base = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-print(f"before: {size(folder, '.safetensors', '.bin'):.2f} GB, {decode_speed(before)}")
+kinds = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+folder = BASE if Path(BASE).is_dir() else snapshot_download(BASE, allow_patterns=kinds)
+base = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(DEVICE)
+print(f"before: {size(folder, '.safetensors'):.2f} GB, {decode_speed(before)}")
 del base
 made = og.Model(MADE)
 print(f"after:  {size(MADE, '.onnx', '.data'):.2f} GB, {decode_speed(after)}")

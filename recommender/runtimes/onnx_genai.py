@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from recommender.runtimes import olive, shell
+from recommender.runtimes import olive, shell, tables
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
 from recommender.runtimes.recipe import Step
 from recommender.types import Pick
@@ -48,20 +48,16 @@ class OnnxGenai(TableRuntime):
         return f"{_OTHER_NPUS}\n{command}" if target == "npu" else command
 
     def install_steps(self, target: Target) -> tuple[Step, ...]:
-        to = olive.TARGETS[_olive_target(target)]
-        return (target.commands("Install", f"pip install {olive.OLIVE_PACKAGES} {to.packages}"),)
+        to = olive.TARGETS[self._target(target)]
+        return (target.commands("Install", to.install, "In an environment of its own: Olive needs these versions."),)
 
     def run_steps(self, target: Target) -> tuple[Step, ...]:
         self.refuse(target.model, target.quantization)
-        folder, base = _folder(target.model, target.quantization), shell.repository(target.model.base_repo)
-        run = olive.RUN.replace("{folder}", folder).replace("{context_tokens}", str(target.settings.context_tokens))
+        folder, to = _folder(target.model, target.quantization), self._target(target)
+        config = olive.config(shell.repository(target.model.base_repo), folder, to)
+        run = olive.run_script(folder, to, target.settings.context_tokens, target.settings.threads)
         return (
-            Step(
-                "Olive's configuration",
-                olive.config(base, folder, _olive_target(target)),
-                "json",
-                file_name="olive.json",
-            ),
+            Step("Olive's configuration", config, "json", file_name="olive.json"),
             target.commands("Convert and quantize", "olive run --config olive.json"),
             Step("Run it", run, "python", file_name="run.py", note="python run.py"),
         )
@@ -73,36 +69,96 @@ class OnnxGenai(TableRuntime):
         line = shell.join(
             f"recommender measure --onnx {_folder(target.model, target.quantization)}",
             f"--model {shell.repository(target.model.model_id)} --quant {target.quantization}",
+            f"--threads {target.settings.threads}",
         )
-        return target.commands("Measure it with Rightsize", line, "Speed and memory are kept in History.")
+        note = "With Rightsize installed in the same environment. Speed and memory are kept in History."
+        return target.commands("Measure it with Rightsize", line, note)
 
     def optional_steps(self, target: Target) -> tuple[Step, ...]:
         folder, base = _folder(target.model, target.quantization), shell.repository(target.model.base_repo)
-        script = olive.BEFORE_AFTER.replace("{base}", base).replace("{folder}", folder)
+        chosen = self._target(target)
+        to = olive.TARGETS[chosen]
         found = [
-            Step("Before and after", script, "python", file_name="before_after.py", note="Size on disk and speed.")
+            Step(
+                "Before and after",
+                olive.before_after_script(base, folder, chosen),
+                "python",
+                file_name="before_after.py",
+                note="Size on disk and tokens per second of the original weights and of the converted ones: python "
+                "before_after.py. It holds the original weights in memory.",
+            )
         ]
-        to = olive.TARGETS[_olive_target(target)]
         if to.optimize:
             line = _optimize(target.model, target.quantization, f"{to.provider} --device {to.device}")
-            note = "Calibrates with texts that it fetches from the Hub."
-            found.append(target.commands("In one line", line, note))
-        if to.device == "cpu":
+            note = "Calibrates with texts that it fetches from the Hub, which takes longer and may lose less."
+            found.append(target.commands("In one line, with GPTQ", line, note))
+        if chosen == "cpu":
             int8 = olive.config(base, f"{folder}-as-int8", "cpu", "int8")
-            found.append(Step("With int8", int8, "json", file_name="olive-int8.json"))
-        elif target.device.os == "windows" and to.device == "gpu":
-            directml = olive.config(base, f"{folder}-directml", "directml")
-            note = f"For any GPU with DirectX 12, with {olive.TARGETS['directml'].packages} installed."
-            found.append(Step("With DirectML", directml, "json", file_name="olive-directml.json", note=note))
+            note = "olive run --config olive-int8.json. On the way it writes the weights in 32 bits: four bytes each."
+            found.append(Step("With int8 instead", int8, "json", file_name="olive-int8.json", note=note))
+        if maker := self._unpublished_npu(target):
+            npu = olive.TARGETS[maker]
+            at = f"{folder}-npu"
+            inside = f"It needs {npu.environment}. " if npu.environment else ""
+            found += [
+                target.commands("For the NPU: install", npu.install, f"In an environment of its own. {inside}".strip()),
+                Step(
+                    "For the NPU: Olive's configuration",
+                    olive.config(base, at, maker),
+                    "json",
+                    file_name="olive-npu.json",
+                    note="olive run --config olive-npu.json",
+                ),
+                Step(
+                    "For the NPU: run it",
+                    olive.run_script(at, maker, target.settings.context_tokens, target.settings.threads),
+                    "python",
+                    file_name="run_npu.py",
+                    note="python run_npu.py. Where the NPU's driver does not take this model, loading ends with an "
+                    "error, and the recipe above stays.",
+                ),
+            ]
         return tuple(found)
+
+    def notes(self, target: Target) -> tuple[str, ...]:
+        to = olive.TARGETS[self._target(target)]
+        found = []
+        if self._unpublished_npu(target):
+            processor = "the CPU" if to.device == "cpu" else "the GPU"
+            found.append(
+                f"No variant of {target.model.model_id} for {target.device.npu_name or 'this NPU'} is in the catalog, "
+                f"so this recipe falls back to {processor}; under other ways is how to make one for the NPU"
+            )
+        if to.provider == "DmlExecutionProvider":
+            found.append("The GPU is reached through DirectML, which any GPU with DirectX 12 has")
+        elif target.accelerator == "webgpu":
+            found.append("ONNX Runtime's packages for this GPU do not exist for this system, so the CPU computes")
+        if target.device.os == "android":
+            found.append("Convert on a computer; an app on the phone loads the folder with the library's Java API")
+        return (*found, "The folder loads with newer versions of onnxruntime-genai too; only Olive needs this one")
+
+    def _target(self, target: Target) -> str:
+        """The key of Olive's target: the NPU only where the catalog has a variant for it."""
+        found = olive.target_of(target.device, target.accelerator or target.on_gpu)
+        if not self._unpublished_npu(target):
+            return found
+        others = [one for one in self.accelerators_for(target.device) if one != "npu"]
+        return olive.target_of(target.device, others[0] if others else "cpu")
+
+    def _unpublished_npu(self, target: Target) -> str:
+        """Olive's target for the NPU that the pick wants and the catalog has no variant for, else ""."""
+        if target.accelerator != "npu":
+            return ""
+        model = target.model
+        row = tables.published(self.id, model.model_id, model.format, target.quantization)
+        if row is not None and row.accelerator == "npu":
+            return ""
+        found = olive.target_of(target.device, "npu")
+        return found if olive.TARGETS[found].device == "npu" else ""
 
     def can_try_here(self) -> bool:
         """Its library is installed; it is not imported to find out."""
         return find_spec("onnxruntime_genai") is not None
-
-
-def _olive_target(target: Target) -> str:
-    return olive.target_of(target.device, target.accelerator or target.on_gpu)
 
 
 def _folder(model: RuntimeModel, quantization: str) -> str:

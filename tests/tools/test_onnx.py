@@ -78,6 +78,18 @@ def test_a_damaged_folder_ends_the_run_with_a_sentence(made: tuple[Path, dict[st
     assert "could not load damaged" in json.loads(done.stdout)["error"]
 
 
+@pytest.mark.parametrize(("target", "provider"), [("cuda", "cuda"), ("directml", "dml")])
+def test_the_gpus_configurations_are_converted_too(
+    target: str, provider: str, made: tuple[Path, dict[str, str]]
+) -> None:
+    home, env = made
+    (home / f"{target}.json").write_text(olive.config(cases.MODEL_ID, f"for-{target}", target), encoding="utf-8")
+    run(f"olive run --config {target}.json", home, env)
+    config = json.loads((home / f"for-{target}" / "genai_config.json").read_text())
+    (options,) = config["model"]["decoder"]["session_options"]["provider_options"]
+    assert list(options) == [provider]
+
+
 def test_int8_for_the_cpu_is_converted_too(made: tuple[Path, dict[str, str]]) -> None:
     home, env = made
     run("olive run --config olive-int8.json", home, env)
