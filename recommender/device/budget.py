@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from recommender.device import tables
@@ -20,6 +21,19 @@ class Budget:
     unified: bool
     disk_bytes: float | None
     reasons: tuple[str, ...]  # sentences with the numbers, one per step
+
+    def ram_room_bytes(self, on_gpu: bool) -> float:
+        """Main memory for a model: what is free, or a GPU's share of it where a GPU that shares it computes.
+
+        Infinite when unknown, so that nothing is left out for it.
+        """
+        ram = math.inf if self.ram_bytes is None else self.ram_bytes
+        return min(ram, self.gpu_bytes) if on_gpu and self.unified and self.gpu_bytes else ram
+
+    @property
+    def gpu_room_bytes(self) -> float:
+        """What GPUs with memory of their own may hold; 0 when there is none or its size is unknown."""
+        return 0.0 if self.unified else self.gpu_bytes or 0.0
 
 
 def _gib(amount: float) -> str:

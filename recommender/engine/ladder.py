@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recommender.catalog.queries import architecture_of, variant_columns
 from recommender.device.budget import memory_budget
-from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, estimate_row
-from recommender.engine.words import size
-from recommender.errors import BadInputError, RecommenderError
+from recommender.engine.estimate_rows import EstimateRequest, estimate_row
+from recommender.engine.recommend import recommend
+from recommender.engine.runtime_rules import GPU_ACCELERATORS
+from recommender.engine.words import count, size
+from recommender.errors import BadInputError
+from recommender.estimate.architecture import Architecture
 from recommender.estimate.calibrate import Calibration
 from recommender.estimate.quant_loss import loss_points
-from recommender.estimate.tensors import layout
+from recommender.estimate.quantize import unfit_share
+from recommender.estimate.tensors import layout, table
 from recommender.runtimes import runtime as get_runtime
-from recommender.types import Device, Estimate
+from recommender.types import Device, Estimate, Need
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
 
-_RUNTIME = "llama.cpp"
+_RUNTIMES = ("llama.cpp", "bitnet.cpp")  # the first that takes a step runs it
+_FORMAT = "gguf"
 # What else of a row follows from the file type alone.
 _SIZES = (
     "file_bytes",
@@ -32,6 +37,8 @@ _SIZES = (
     "repack_x86_bytes",
     "repack_arm_bytes",
 )
+_NOBODY = "nobody is recorded to publish it: convert it yourself"
+_WORTH_SAYING = 0.01  # share of the weights
 
 
 @dataclass(frozen=True)
@@ -46,19 +53,51 @@ class LessonFigure:
 
 @dataclass(frozen=True)
 class Rung:
-    """One quantization of the model. ``estimate`` is ``None`` where the model cannot be had in it."""
+    """One quantization of the model. Without ``file_bytes`` the model cannot be had in it, and ``against`` says why."""
 
     quantization: str
     runtime: str
-    file_bytes: float | None
-    file_provenance: str  # "published file", "exact layout", "rough estimate" or ""
-    saved: float | None  # share of F16's bytes
-    loss_points: float | None  # of 100 points of ability, expected
-    estimate: Estimate | None
-    fits: bool
-    reason: str  # why not, or what to know; "" when there is nothing to say
+    file_bytes: float | None = None
+    file_provenance: str = ""  # "published file", "exact layout" or "rough estimate"
+    saved: float | None = None  # share of F16's bytes
+    loss_points: float | None = None  # of 100 points of ability, expected
+    loss_basis: str = ""  # what the loss is from
+    estimate: Estimate | None = None  # ``None`` where the runtime does not run on the device
+    fits: bool = False
+    against: str = ""  # why it cannot be had, or not here
+    notes: tuple[str, ...] = ()  # what to know
     lesson_size: LessonFigure | None = None
     lesson_memory: LessonFigure | None = None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One model on one device, with what is looked up once for all steps."""
+
+    model_id: str
+    params_total: float
+    device: Device
+    context_tokens: int
+    calibration: Calibration | None
+    shape: Architecture | None  # ``None`` where it is not known exactly
+    rows: dict[str, dict[str, dict[str, Any]]]  # runtime → quantization → the estimators' columns
+    trained_in: str  # the type the model was trained for, "" where it was trained whole
+    others_trained_in: dict[str, str]  # quantization → models trained for it
+    bases: dict[str, str]  # quantization → what its expected loss is from
+    lesson: dict[tuple[str, str], LessonFigure]  # (kind, quantization) → figure
+
+
+def usual_model(device: Device, catalog: Catalog, calibration: Calibration | None = None) -> str:
+    """The best pick for a device that has a ladder; where nothing fits, the smallest model that has one."""
+    for pick in recommend(device, Need(), catalog, calibration).picks:
+        if variant_columns(catalog, pick.model_id, _RUNTIMES[0]):
+            return pick.model_id
+    row = (
+        catalog.cursor()
+        .execute("SELECT model_id FROM variants WHERE quantization = 'F16' ORDER BY file_bytes, model_id LIMIT 1")
+        .fetchone()
+    )
+    return str(row[0]) if row else catalog.models()[0].model_id
 
 
 def ladder(
@@ -81,12 +120,9 @@ def ladder(
         raise BadInputError(
             f"{model.name} reads at most {model.context_max:,} tokens; a context of {context_tokens:,} was asked."
         )
-    rows = {runtime: _rows(catalog, model.model_id, runtime) for runtime in (_RUNTIME, "bitnet.cpp")}
+    asked = _question(model.model_id, float(model.params_total), device, context_tokens, catalog, calibration)
     steps = catalog.cursor().execute("SELECT quantization FROM ladder ORDER BY rowid").fetchall()
-    found = [
-        _rung(step, model.model_id, float(model.params_total), device, context_tokens, rows, catalog, calibration)
-        for (step,) in steps
-    ]
+    found = [_rung(asked, step) for (step,) in steps]
     known = [rung for rung in found if rung.file_bytes is not None]
     return (
         *sorted(known, key=lambda rung: -(rung.file_bytes or 0.0)),
@@ -94,117 +130,144 @@ def ladder(
     )
 
 
-def _rows(catalog: Catalog, model_id: str, runtime: str) -> dict[str, dict[str, Any]]:
-    return {str(row["quantization"]): row for row in variant_columns(catalog, model_id, runtime)}
-
-
-def _rung(
-    quantization: str,
+def _question(
     model_id: str,
     params_total: float,
     device: Device,
     context_tokens: int,
-    rows: dict[str, dict[str, dict[str, Any]]],
     catalog: Catalog,
     calibration: Calibration | None,
-) -> Rung:
-    runtime = next((name for name, known in rows.items() if quantization in known), "")
-    unquantized = rows[_RUNTIME].get("F16")
-    reason = ""
-    row = rows[runtime][quantization] if runtime else None
+) -> _Question:
+    cursor = catalog.cursor()
+    native = dict(cursor.execute("SELECT model_id, quantization FROM native_quantizations").fetchall())
+    trained: dict[str, str] = {}
+    for other, quantization in native.items():
+        names = (trained.get(quantization, ""), catalog.model(other).name)
+        trained[quantization] = ", ".join(name for name in names if name)
+    bases = cursor.execute(
+        "SELECT name, CASE WHEN rows > 0 THEN rows || ' ' || basis ELSE basis END FROM quant_loss WHERE kind = 'type'"
+    ).fetchall()
+    figures = cursor.execute(
+        "SELECT kind, quantization, coalesce(name, ''), value, coalesce(note, ''), source FROM lesson_figures "
+        "WHERE model_ids IS NULL OR list_contains(string_split(model_ids, '|'), $1)",
+        [model_id],
+    ).fetchall()
+    try:
+        shape = architecture_of(catalog, model_id)
+    except BadInputError:
+        shape = None
+    return _Question(
+        model_id,
+        params_total,
+        device,
+        context_tokens,
+        calibration,
+        shape,
+        {
+            name: {str(row["quantization"]): row for row in variant_columns(catalog, model_id, name)}
+            for name in _RUNTIMES
+        },
+        native.get(model_id, ""),
+        trained,
+        dict(bases),
+        {(kind, quantization): LessonFigure(*rest) for kind, quantization, *rest in figures},
+    )
+
+
+def _rung(asked: _Question, quantization: str) -> Rung:
+    runtime = next((name for name, known in asked.rows.items() if quantization in known), _RUNTIMES[0])
+    row = asked.rows[runtime].get(quantization)
     if row is None:
-        runtime = _RUNTIME
-        row, reason = _converted(quantization, model_id, unquantized, catalog)
-    if row is None:
-        return Rung(quantization, runtime, None, "", None, None, None, False, reason)
-    published = row.get("published_bytes")
+        row, against = _converted(asked, quantization)
+        if row is None:
+            return Rung(quantization, runtime, against=against)
+    published = row["published_bytes"]
     file_bytes = float(published or row["file_bytes"])
-    full = float(unquantized["file_bytes"]) if unquantized else None
-    answer = _estimate(row, model_id, quantization, runtime, device, context_tokens, calibration)
-    fits, problem = _fits(answer, device)
+    full = asked.rows[_RUNTIMES[0]].get("F16")
+    loss, basis = _loss(asked, quantization)
+    estimate, against = _here(asked, row, runtime)
     return Rung(
         quantization,
         runtime,
         file_bytes,
         "published file" if published else "exact layout" if row["exact"] else "rough estimate",
-        1.0 - file_bytes / full if full else None,
-        _loss(catalog, model_id, params_total, quantization),
-        answer.estimate if answer else None,
-        fits,
-        ". ".join(part for part in (problem, reason) if part),
-        _lesson(catalog, "size", quantization, model_id),
-        _lesson(catalog, "memory_ratio", quantization, model_id),
+        1.0 - file_bytes / float(full["file_bytes"]) if full else None,
+        loss,
+        basis,
+        estimate,
+        not against,
+        against,
+        _notes(asked, row, estimate),
+        asked.lesson.get(("size", quantization)),
+        asked.lesson.get(("memory_ratio", quantization)),
     )
 
 
-def _converted(
-    quantization: str, model_id: str, unquantized: dict[str, Any] | None, catalog: Catalog
-) -> tuple[dict[str, Any] | None, str]:
-    """The row that a conversion nobody offers would have, or ``None`` with the reason."""
-    if unquantized is None:
-        return None, f"llama.cpp does not load this model, so there is no {quantization} of it"
-    if refused := get_runtime(_RUNTIME).quantization_reason("gguf", quantization):
+def _converted(asked: _Question, quantization: str) -> tuple[dict[str, Any] | None, str]:
+    """The row of a conversion that the catalog does not list, or ``None`` with the reason."""
+    full = asked.rows[_RUNTIMES[0]].get("F16")
+    if full is None:
+        return None, f"{get_runtime(_RUNTIMES[0]).name} does not load this model"
+    if quantization in asked.others_trained_in and quantization != asked.trained_in:
+        trained = asked.others_trained_in[quantization]
+        return None, f"it is for models that were trained in it ({trained}), and this one was not"
+    if refused := get_runtime(_RUNTIMES[0]).quantization_reason(_FORMAT, quantization):
         return None, refused
+    if asked.shape is None:
+        return None, "the catalog does not have this model's exact shape, so its bytes in this type are not known"
     try:
-        arch = architecture_of(catalog, model_id)
-        made = layout(arch, quantization)
+        made = layout(asked.shape, quantization)
     except BadInputError as error:
         return None, str(error).rstrip(".")
-    sizes = {name: getattr(made, name) for name in _SIZES}
-    why = "nobody publishes it: the type is for weights that were trained ternary, and others are only rounded to it"
-    return {**unquantized, **sizes, "quantization": quantization, "exact": True, "published_bytes": None}, why
+    row = {**full, **{name: getattr(made, name) for name in _SIZES}}
+    return row | {"quantization": quantization, "exact": True, "published_bytes": None, "availability": "convert"}, ""
 
 
-def _estimate(
-    row: dict[str, Any],
-    model_id: str,
-    quantization: str,
-    runtime: str,
-    device: Device,
-    context_tokens: int,
-    calibration: Calibration | None,
-) -> EstimateAnswer | None:
-    request = EstimateRequest(model_id, quantization, device, runtime, context_tokens)
-    try:
-        return estimate_row(request, row, calibration)
-    except RecommenderError:
-        return None
+def _here(asked: _Question, row: dict[str, Any], name: str) -> tuple[Estimate | None, str]:
+    """The figures on the device, and what is against it there: the runtime, or too little memory by Find's rule."""
+    runtime, device = get_runtime(name), asked.device
+    refused = runtime.device_reason(device, experimental=True)
+    refused = refused or runtime.quantization_reason(_FORMAT, row["quantization"], device)
+    if refused:
+        return None, refused
+    on_gpu = runtime.accelerator_for(device, experimental=True) in GPU_ACCELERATORS
+    if not on_gpu:
+        device = replace(device, gpus=())
+    request = EstimateRequest(asked.model_id, row["quantization"], device, name, asked.context_tokens)
+    estimate = estimate_row(request, row, asked.calibration).estimate
+    memory, budget = estimate.memory, memory_budget(device)
+    if memory is None:
+        return estimate, ""
+    in_ram = memory.total_bytes - memory.reclaimable_bytes - memory.gpu_bytes
+    needs, free, where = in_ram, budget.ram_room_bytes(on_gpu), "memory"
+    if memory.gpu_bytes - budget.gpu_room_bytes > max(needs - free, 0.0):
+        needs, free, where = memory.gpu_bytes, budget.gpu_room_bytes, "GPU memory"
+    # A size that is not known is NaN: it counts against nothing.
+    short = f"needs {size(needs)}, {size(free)} of {where} free: short by {size(needs - free)}" if needs > free else ""
+    return estimate, short
 
 
-def _fits(answer: EstimateAnswer | None, device: Device) -> tuple[bool, str]:
-    """Whether it fits into what is free, and if not, by how much."""
-    memory = answer.estimate.memory if answer else None
-    budget = memory_budget(device)
-    if memory is None or budget.ram_bytes is None:
-        return True, ""
-    free = budget.ram_bytes + (0.0 if budget.unified else budget.gpu_bytes or 0.0)
-    needed = memory.total_bytes - memory.reclaimable_bytes
-    if needed <= free:
-        return True, ""
-    return False, f"needs {size(needed)}, {size(free)} free: short by {size(needed - free)}"
+def _notes(asked: _Question, row: dict[str, Any], estimate: Estimate | None) -> tuple[str, ...]:
+    found = [_NOBODY] if row["availability"] == "convert" else []
+    if asked.shape is not None and row["exact"]:
+        share, block = unfit_share(table(asked.shape), row["quantization"])
+        if share >= _WORTH_SAYING:
+            found.append(
+                f"{share:.0%} of the weights stand in rows that are no multiple of {count(block)}, this type's block: "
+                "they are stored in a larger type, so less is saved and less is lost"
+            )
+    if estimate is not None and estimate.decode_tokens_per_s is None:
+        found.append("its speed on this device is not known")
+    return tuple(found)
 
 
-def _loss(catalog: Catalog, model_id: str, params_total: float, quantization: str) -> float:
-    rows = (
-        catalog.cursor()
-        .execute("SELECT quantization FROM native_quantizations WHERE model_id = $1", [model_id])
-        .fetchone()
-    )
-    native = str(rows[0]) if rows else ""
+def _loss(asked: _Question, quantization: str) -> tuple[float, str]:
+    """Expected points lost, and what the figure is from."""
     points = loss_points(
-        np.array([params_total]), np.array([quantization], dtype=object), np.array([native], dtype=object)
+        np.array([asked.params_total]),
+        np.array([quantization], dtype=object),
+        np.array([asked.trained_in], dtype=object),
     )
-    return float(points[0])
-
-
-def _lesson(catalog: Catalog, kind: str, quantization: str, model_id: str) -> LessonFigure | None:
-    row = (
-        catalog.cursor()
-        .execute(
-            "SELECT coalesce(name, ''), value, coalesce(note, ''), source FROM lesson_figures WHERE kind = $1 "
-            "AND quantization = $2 AND (model_ids IS NULL OR list_contains(string_split(model_ids, '|'), $3))",
-            [kind, quantization, model_id],
-        )
-        .fetchone()
-    )
-    return LessonFigure(*row) if row else None
+    if asked.trained_in and not points[0]:
+        return 0.0, f"trained in {asked.trained_in}"
+    return float(points[0]), asked.bases.get(quantization, "")

@@ -44,8 +44,7 @@ class Case:
 
     @property
     def gpu_bytes(self) -> float:
-        """What GPUs with memory of their own may hold; 0 when there is none or its size is unknown."""
-        return 0.0 if self.budget.unified else self.budget.gpu_bytes or 0.0
+        return self.budget.gpu_room_bytes
 
     @property
     def free_bytes(self) -> float:
@@ -185,11 +184,9 @@ def memory_holds_it(case: Case, estimates: Estimates) -> Verdict:
     """What must stay resident fits into free memory, on the GPU and in RAM. Unknown memory passes, with a note."""
     memory = estimates.memory
     in_ram = memory.total_bytes - memory.reclaimable_bytes - memory.gpu_bytes
-    ram = np.full(len(in_ram), case.ram_bytes - case.need.memory_reserve_bytes)
-    if case.budget.unified and case.budget.gpu_bytes:
-        # A GPU that shares the memory may hold only its share of it; 0 says that no share is known.
-        on_gpu = _by_runtime(case, lambda runtime: runtime.accelerator in GPU_ACCELERATORS)
-        ram = np.where(on_gpu, np.minimum(ram, case.budget.gpu_bytes - case.need.memory_reserve_bytes), ram)
+    on_gpu = _by_runtime(case, lambda runtime: runtime.accelerator in GPU_ACCELERATORS)
+    room = np.where(on_gpu, case.budget.ram_room_bytes(True), case.budget.ram_room_bytes(False))
+    ram = room - case.need.memory_reserve_bytes
     gpu = case.gpu_bytes
     short_ram = np.nan_to_num(in_ram - ram, nan=0.0, posinf=0.0, neginf=0.0)
     short_gpu = memory.gpu_bytes - gpu

@@ -12,7 +12,9 @@ from recommender.types import Device
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
 
-_QUANTIZATION, _CONTEXT_TOKENS, _EXAMPLES = "Q4_K_M", 4096, 4
+# What a typical model of a tier is taken at.
+QUANTIZATION, CONTEXT_TOKENS = "Q4_K_M", 4096
+_EXAMPLES = 4
 # The lesson's rounded bounds; ``models.csv`` has each model's tier by its exact parameters.
 _BOUNDS = {
     "Micro": "100M to 1.4B",
@@ -56,13 +58,13 @@ def _tier(name: str, bounds: str, device: Device, catalog: Catalog) -> Tier:
     cursor = catalog.cursor()
     models = cursor.execute("SELECT count(*) FROM models WHERE tier = $1", [name]).fetchone()
     examples = [row[0] for row in cursor.execute(_BEST, [name, _EXAMPLES]).fetchall()]
-    ids = [row[0] for row in cursor.execute(_MIDDLE, [name, _QUANTIZATION]).fetchall()]
+    ids = [row[0] for row in cursor.execute(_MIDDLE, [name, QUANTIZATION]).fetchall()]
     typical = _needed(ids[len(ids) // 2], device, catalog) if ids else None
     return Tier(name, bounds, int(models[0]) if models else 0, tuple(examples), typical)
 
 
 def _needed(model_id: str, device: Device, catalog: Catalog) -> float | None:
-    request = EstimateRequest(model_id, _QUANTIZATION, device, context_tokens=_CONTEXT_TOKENS)
+    request = EstimateRequest(model_id, QUANTIZATION, device, context_tokens=CONTEXT_TOKENS)
     try:
         memory = estimate_one(request, catalog).estimate.memory
     except RecommenderError:

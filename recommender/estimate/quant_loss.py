@@ -82,7 +82,7 @@ def loss_points(
         params_total: total parameters, shape (n,); an unknown size (NaN) is taken as eight billion.
         quantization: type of each row, shape (n,); "" (managed) loses nothing.
         native: the type each model was trained for, "" where it was trained unquantized. A model loses nothing at its
-            native type or at one with more bits.
+            native type, at one that holds the same values, or at one with more bits.
 
     Raises:
         UnknownNameError: a type that the table does not have; the nearest ones are in the message.
@@ -92,7 +92,7 @@ def loss_points(
     lost = table.lost_share(sizes, _damages(table, quantization))
     if native is not None:
         _damages(table, native)  # refuses unknown types
-        same = np.array([a != "" and _more_bits(table, a, b) for b, a in zip(quantization, native, strict=True)])
+        same = np.array([a != "" and _holds(table, a, b) for b, a in zip(quantization, native, strict=True)])
         lost = np.where(same, 0.0, lost)
     return np.asarray(table.reach * lost, dtype=np.float64)
 
@@ -109,5 +109,6 @@ def _unknown_type(name: str, table: LossTable) -> UnknownNameError:
     return unknown("quantization", name, list(table.damage))
 
 
-def _more_bits(table: LossTable, native: str, used: str) -> bool:
-    return used == "" or table.bits[used] >= table.bits[native]
+def _holds(table: LossTable, native: str, used: str) -> bool:
+    # Types fitted as one ("same_as" in quant_loss_types.csv) hold the same values: TQ1_0 only packs them tighter.
+    return used == "" or table.bits[used] >= table.bits[native] or table.damage[used] == table.damage[native]

@@ -33,6 +33,7 @@ __all__ = [
     "tensor_types",
     "type_bytes",
     "type_names",
+    "unfit_share",
 ]
 
 FULL, HALF, RULE = 0, 1, 2  # always F32; as converted (2 bytes); by the file type's rules
@@ -164,6 +165,17 @@ def tensor_table(tensors: Sequence[Tensor], n_layer: int, head_groups: int, n_ex
         head_groups=head_groups,
         n_expert=n_expert,
     )
+
+
+def unfit_share(table: TensorTable, quantization: str) -> tuple[float, int]:
+    """Share of the weights to be quantized whose rows are no multiple of the base type's block, and that block.
+
+    llama.cpp stores those in a larger type. Raises ``BadInputError`` for an unknown file type.
+    """
+    block = int(_type_columns().block[_mix(quantization).base])
+    ruled = table.policy == RULE
+    unfit = ruled & (table.row_length % block != 0)
+    return float(table.elements[unfit].sum() / max(table.elements[ruled].sum(), 1)), block
 
 
 def tensor_types(table: TensorTable, quantization: str, imatrix: bool) -> NDArray[np.int64]:

@@ -8,10 +8,28 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from recommender.engine.ladder import Rung
+from recommender.engine.words import rate, size
 from recommender.types import GIB
 from recommender.ui.memory_bar import charged_bytes
 
 _FILE, _MEMORY, _SPEED, _LOSS, _NO = "#12A085", "#D9822B", "#5B8BD0", "#B565A7", "rgba(128,140,136,0.55)"
+
+
+def chart_words(rungs: Sequence[Rung], name: str) -> str:
+    """What the chart shows, for who does not see it."""
+    told = []
+    for rung in rungs:
+        if rung.file_bytes is None:
+            continue
+        words = [f"{rung.quantization}: file {size(rung.file_bytes)}"]
+        if rung.estimate and rung.estimate.memory:
+            words.append(f"memory {size(charged_bytes(rung.estimate.memory))}{'' if rung.fits else ', does not fit'}")
+        if rung.estimate and rung.estimate.decode_tokens_per_s:
+            words.append(rate(rung.estimate.decode_tokens_per_s.value))
+        if rung.loss_points is not None:
+            words.append(f"{rung.loss_points:.1f} points lost")
+        told.append(", ".join(words))
+    return f"File, memory, decode speed and expected loss of {name} by quantization. {'; '.join(told)}."
 
 
 def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
@@ -26,15 +44,17 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
         row_heights=[0.44, 0.28, 0.28],
         subplot_titles=("GiB: the file, and the memory in use", "Decode, tok/s", "Expected loss, points of 100"),
     )
-    figure.add_bar(
-        x=names,
-        y=[(rung.file_bytes or 0.0) / GIB for rung in shown],
-        name="File",
-        marker={"color": [_FILE if rung.fits else _NO for rung in shown]},
-        hovertemplate="%{x}: file %{y:.2f} GiB<extra></extra>",
-        row=1,
-        col=1,
-    )
+    for label, colour, fits in (("File", _FILE, True), ("File that does not fit here", _NO, False)):
+        if any(rung.fits == fits for rung in shown):
+            figure.add_bar(
+                x=names,
+                y=[(rung.file_bytes or 0.0) / GIB if rung.fits == fits else None for rung in shown],
+                name=label,
+                marker={"color": colour},
+                hovertemplate="%{x}: file %{y:.2f} GiB<extra></extra>",
+                row=1,
+                col=1,
+            )
     memory = [rung.estimate.memory if rung.estimate else None for rung in shown]
     figure.add_scatter(
         x=names,
@@ -50,7 +70,7 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
     figure.add_scatter(
         x=names,
         y=[speed.value if speed else None for speed in decode],
-        name="Decode",
+        showlegend=False,
         mode="markers",
         marker={"color": _SPEED, "size": 9},
         error_y={
@@ -61,25 +81,29 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
             "thickness": 1.2,
             "width": 3,
         },
-        hovertemplate="%{x}: %{y:.1f} tok/s<extra></extra>",
+        customdata=[[speed.low, speed.high, speed.provenance] if speed else [0.0, 0.0, ""] for speed in decode],
+        hovertemplate="%{x}: %{y:.1f} tok/s (%{customdata[0]:.1f} to %{customdata[1]:.1f}, %{customdata[2]})"
+        "<extra></extra>",
         row=2,
         col=1,
     )
     figure.add_bar(
         x=names,
         y=[rung.loss_points for rung in shown],
-        name="Expected loss",
+        showlegend=False,
         marker={"color": _LOSS},
         hovertemplate="%{x}: %{y:.1f} points<extra></extra>",
         row=3,
         col=1,
     )
     figure.update_layout(
-        height=560,
-        margin={"l": 8, "r": 8, "t": 28, "b": 8},
-        showlegend=True,
-        legend={"orientation": "h", "yanchor": "top", "y": -0.12},
+        height=580,
+        barmode="overlay",
+        margin={"l": 8, "r": 8, "t": 64, "b": 8},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.05, "x": 0},
     )
     figure.update_annotations(font={"size": 12}, xanchor="left", x=0)
+    # Without the order, a category whose first mark is missing would move to the end.
+    figure.update_xaxes(categoryorder="array", categoryarray=names, automargin=True)
     figure.update_yaxes(rangemode="tozero")
     return figure

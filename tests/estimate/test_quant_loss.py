@@ -72,7 +72,13 @@ def test_a_model_trained_for_a_type_loses_nothing_at_it_or_above() -> None:
     assert loss(2.4e9, "TQ2_0", native="TQ2_0") == 0
     assert loss(2.4e9, "Q8_0", native="I2_S") == 0
     assert loss(2.1e10, "MXFP4_MOE", native="MXFP4_MOE") == 0
+    assert loss(2.4e9, "IQ1_S", native="Q4_0") > 20
     assert loss(2.1e10, "Q4_0", native="") == loss(2.1e10, "Q4_0")
+
+
+@pytest.mark.parametrize("native", ["I2_S", "TQ2_0", "TQ1_0"])
+def test_a_type_that_packs_the_same_values_tighter_costs_a_model_trained_for_them_nothing(native: str) -> None:
+    assert loss(2.4e9, "TQ1_0", native=native) == 0
 
 
 @given(params=SIZES, quantization=st.sampled_from(TYPES), native=st.sampled_from(TYPES))
