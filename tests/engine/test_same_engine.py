@@ -31,3 +31,14 @@ def test_a_runtime_that_was_asked_for_is_never_left_out(catalog: Catalog) -> Non
     answer = recommend(preset("rtx-4060"), Need(runtimes=("ollama",)), catalog)
     assert answer.picks
     assert {pick.runtime for pick in answer.picks} == {"ollama"}
+
+
+@pytest.mark.parametrize("device", ["rx-6600", "rx-7900-xtx", "rtx-4060", "macbook-air-m3", "cpu-intel-core-i7-13700h"])
+@pytest.mark.parametrize("users", [1, 2, 4])
+def test_a_browser_whose_speed_nobody_measured_is_never_put_before_the_engine_itself(
+    catalog: Catalog, device: str, users: int
+) -> None:
+    for task in ("chat", "code"):
+        answer = recommend(preset(device), Need(task=task, users=users), catalog, top=5)
+        assert answer.picks
+        assert not {pick.runtime for pick in answer.picks} & {"wllama", "webllm"}
