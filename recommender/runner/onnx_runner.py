@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from recommender.runner.measuring import measurement
 from recommender.runner.noise import NoiseProbe
 from recommender.runner.protocol import Question, RunRequest, TokenCounts
 from recommender.runner.session import Answer, OnText, Timing, timing_prompt
+from recommender.runner.thinking import OPEN
 from recommender.runner.worker import peak_resident_bytes
 
 ADVICE = "ONNX Runtime GenAI is not installed here. Add it with `pip install onnxruntime-genai`."
 _CONFIG = "genai_config.json"
 _LARGEST_CONFIG_BYTES = 1 << 20
+_OWN_PROGRAM = "custom_ops_library"  # a key of the session options
 _PACKAGES = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml")
 
 
@@ -40,26 +43,42 @@ def installed() -> str:
     return "onnxruntime-genai"
 
 
-def vocabulary(folder: str) -> int:
-    """The number of tokens that a folder's model knows.
+@dataclass(frozen=True)
+class Folder:
+    """What a folder's ``genai_config.json`` says of its model."""
+
+    vocabulary_tokens: int
+    context_tokens: int | None  # the longest it was made for
+
+
+def read_folder(folder: str) -> Folder:
+    """Read a folder's configuration; nothing is loaded.
 
     Raises:
-        BadInputError: it is no folder for ONNX Runtime GenAI.
+        BadInputError: it is no folder for ONNX Runtime GenAI, or one that would run a program of its own.
     """
     path = Path(folder) / _CONFIG
     try:
         if path.stat().st_size > _LARGEST_CONFIG_BYTES:
             raise ValueError("too large")
-        found = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab_size"]
+        text = path.read_text(encoding="utf-8")
+        model = json.loads(text)["model"]
+        vocabulary, context = model["vocab_size"], model.get("context_length")
     except OSError as error:
         raise BadInputError(f"{folder} has no {_CONFIG}: name the folder that Olive or the model builder made.") from (
             error
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInputError(f"{path} cannot be read: make the folder again.") from error
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 10**8:
+    if not _is_count(vocabulary):
         raise BadInputError(f"{path} names no size of vocabulary: make the folder again.")
-    return found
+    if _OWN_PROGRAM in text:
+        raise BadInputError(f"{path} asks for a program library of its own, which is not loaded here: make it anew.")
+    return Folder(vocabulary, context if _is_count(context) else None)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9
 
 
 def folder_bytes(folder: str) -> float:
@@ -95,9 +114,11 @@ class _Session:
         started = time.perf_counter()
         generator = self._generator(prompt, max_length=length, min_length=length, do_sample=False)
         generator.generate_next_token()
+        generator.get_next_tokens()  # a GPU may still be at work until it is asked
         first = time.perf_counter()
         for _ in range(gen_tokens):
             generator.generate_next_token()
+        generator.get_next_tokens()
         ended = time.perf_counter()
         made = int(generator.token_count()) - len(prompt) - 1
         return Timing(len(prompt), first - started, made, ended - first, first - started)
@@ -114,6 +135,8 @@ class _Session:
         if room < 1:
             raise BadInputError(f"The question takes {len(prompt)} tokens, more than the context: raise it.")
         limit = min(question.answer_tokens, room)
+        if text.rstrip().endswith(OPEN):  # the template opened the thinking in the prompt
+            on_text(OPEN, False)
         sampled = question.temperature > 0
         options: dict[str, Any] = {"max_length": len(prompt) + limit, "do_sample": sampled}
         if sampled:
@@ -144,7 +167,10 @@ class _Session:
 
 
 def run(request: RunRequest, channel: Channel) -> None:
-    name, usable = Path(request.model_path).name, vocabulary(request.model_path)
+    name, folder = Path(request.model_path).name, read_folder(request.model_path)
+    most, wanted = folder.context_tokens, request.settings.context_tokens
+    if most is not None and wanted > most:
+        raise BadInputError(f"The context of {wanted} tokens is above the {most} that {name} was made for: lower it.")
     library = installed()
     if not library:
         raise RuntimeMissingError(ADVICE)
@@ -163,7 +189,7 @@ def run(request: RunRequest, channel: Channel) -> None:
     if question and request.answer_first:
         conversation.answer(channel, question, session.answer)
     for counts in request.counts():
-        _measure(session, usable, request, counts, channel, name, file_bytes, library, load_s)
+        _measure(session, folder.vocabulary_tokens, request, counts, channel, name, file_bytes, library, load_s)
     if question and not request.answer_first:
         conversation.answer(channel, question, session.answer)
     if request.checks:

@@ -252,7 +252,7 @@ class OnnxRunner(_ProcessRunner):
 
     def plan(self, request: RunRequest) -> Plan:
         try:
-            onnx_runner.vocabulary(request.model_path)
+            onnx_runner.read_folder(request.model_path)
         except RecommenderError as error:
             return Plan(0.0, 0.0, str(error))
         return Plan(0.0, 0.0)

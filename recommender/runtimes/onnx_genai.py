@@ -69,7 +69,7 @@ class OnnxGenai(TableRuntime):
         line = shell.join(
             f"recommender measure --onnx {_folder(target.model, target.quantization)}",
             f"--model {shell.repository(target.model.model_id)} --quant {target.quantization}",
-            f"--threads {target.settings.threads}",
+            f"--context {target.settings.context_tokens} --threads {target.settings.threads}",
         )
         note = "With Rightsize installed in the same environment. Speed and memory are kept in History."
         return target.commands("Measure it with Rightsize", line, note)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recommender.cli import main
 from recommender.errors import BadInputError
 from recommender.runner import onnx_runner
+from recommender.runner.onnx_runner import Folder
 from recommender.runner.protocol import RunRequest
 from recommender.runner.runners import make_runner
 from tests.runner.conftest import SETTINGS
@@ -27,8 +28,17 @@ def request(path: str) -> RunRequest:
     return RunRequest("tiny", "onnx-int4", SETTINGS, model_path=path, runtime="onnx-genai")
 
 
-def test_the_size_of_the_vocabulary_is_read_from_the_folder(tmp_path: Path) -> None:
-    assert onnx_runner.vocabulary(folder(tmp_path)) == 320
+def test_vocabulary_and_context_are_read_from_the_folder(tmp_path: Path) -> None:
+    assert onnx_runner.read_folder(folder(tmp_path)) == Folder(320, None)
+    config = {"model": {"vocab_size": 320, "context_length": 2048}}
+    assert onnx_runner.read_folder(folder(tmp_path, config)) == Folder(320, 2048)
+
+
+def test_a_folder_with_a_program_of_its_own_is_refused(tmp_path: Path) -> None:
+    options = {"custom_ops_library": "evil.so"}
+    config = {"model": {"vocab_size": 320, "decoder": {"session_options": options}}}
+    with pytest.raises(BadInputError, match="program library"):
+        onnx_runner.read_folder(folder(tmp_path, config))
 
 
 def test_only_the_models_own_files_count_as_its_bytes(tmp_path: Path) -> None:
@@ -46,7 +56,9 @@ def test_a_folder_of_something_else_is_said_before_anything_starts(tmp_path: Pat
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["model", "vocab_size", "x"]), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["model", "vocab_size", "context_length", "x"]), inner)
+    ),
     max_leaves=8,
 )
 
@@ -57,22 +69,29 @@ def test_whatever_a_configuration_says_is_a_size_or_refused(
 ) -> None:
     path = folder(tmp_path_factory.mktemp("made"), config)
     try:
-        found = onnx_runner.vocabulary(path)
+        found = onnx_runner.read_folder(path)
     except BadInputError:
         return
-    assert 0 < found < 10**8
+    assert 0 < found.vocabulary_tokens < 10**9
+    assert found.context_tokens is None or found.context_tokens > 0
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"{}" + b" " * (2 << 20)])
 def test_a_configuration_that_is_none_is_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "genai_config.json").write_bytes(content)
     with pytest.raises(BadInputError, match="again"):
-        onnx_runner.vocabulary(str(tmp_path))
+        onnx_runner.read_folder(str(tmp_path))
 
 
 def test_a_run_needs_a_folder() -> None:
     with pytest.raises(BadInputError, match="folder"):
         request("").check()
+
+
+def test_a_context_above_the_models_own_is_refused(tmp_path: Path) -> None:
+    path = folder(tmp_path, {"model": {"vocab_size": 320, "context_length": SETTINGS.context_tokens - 1}})
+    with pytest.raises(BadInputError, match="lower it"):
+        make_runner("onnx-genai").run(request(path), lambda event: None)
 
 
 def test_without_the_library_the_command_says_how_to_add_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

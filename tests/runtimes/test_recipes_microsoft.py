@@ -146,6 +146,7 @@ def test_configuration_script_check_and_measurement_name_one_folder(build: Calla
     assert f'og.Config("{folder}")' in recipe.files["run.py"]
     assert f'"{folder}"' in recipe.files["before_after.py"]
     assert f"--onnx {folder} --model acme/Tiny-1B --quant onnx-int4" in recipe.measure.text
+    assert "--context 6144 --threads 7" in recipe.measure.text
     assert f"-o {folder}" in step(recipe, "In one line, with GPTQ").text
 
 

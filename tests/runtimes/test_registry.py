@@ -67,12 +67,18 @@ def test_there_is_no_hint_where_a_runtime_cannot_be_installed() -> None:
 def test_only_runtimes_that_this_product_can_drive_can_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:11434")
     monkeypatch.setattr("recommender.runtimes.llama_cpp.find_spec", lambda name: object())
-    assert {each.id for each in all_runtimes() if each.can_try_here()} == {"llama.cpp", "ollama"}
+    monkeypatch.setattr("recommender.runtimes.onnx_genai.find_spec", lambda name: object())
+    assert {each.id for each in all_runtimes() if each.can_try_here()} == {"llama.cpp", "ollama", "onnx-genai"}
 
 
 def test_llama_cpp_cannot_be_tried_without_a_binding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recommender.runtimes.llama_cpp.find_spec", lambda name: None)
     assert not runtime("llama.cpp").can_try_here()
+
+
+def test_onnx_runtime_genai_cannot_be_tried_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recommender.runtimes.onnx_genai.find_spec", lambda name: None)
+    assert not runtime("onnx-genai").can_try_here()
 
 
 def test_ollama_cannot_be_tried_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

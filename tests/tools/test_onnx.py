@@ -67,7 +67,7 @@ def test_a_damaged_folder_ends_the_run_with_a_sentence(made: tuple[Path, dict[st
     for file in (home / FOLDER).iterdir():
         (damaged / file.name).write_bytes(file.read_bytes()[:500] if file.suffix == ".onnx" else file.read_bytes())
     done = subprocess.run(
-        ["recommender", "measure", "--onnx", str(damaged), "--json"],
+        ["recommender", "measure", "--onnx", str(damaged), "--context", "512", "--json"],
         env=env,
         capture_output=True,
         text=True,
@@ -76,6 +76,32 @@ def test_a_damaged_folder_ends_the_run_with_a_sentence(made: tuple[Path, dict[st
     )
     assert done.returncode == 1
     assert "could not load damaged" in json.loads(done.stdout)["error"]
+
+
+_STOP = """
+import time
+from recommender.runner import RunManager, RunRequest
+from recommender.runner.protocol import Repeat, WarmUp
+from tests.tools import cases
+
+manager, seen = RunManager(), []
+settings = cases.pick("onnx-genai", "onnx-int4").settings
+wanted = {"runtime": "onnx-genai", "prompt_tokens": 64, "gen_tokens": 900, "repeats": 100_000}
+job = manager.submit(RunRequest("tiny", "onnx-int4", settings, model_path="FOLDER", **wanted), seen.append)
+while not any(isinstance(event, Repeat) for event in seen):
+    assert not job.wait(0.05), job.error
+job.cancel()
+assert job.wait(20)
+print(job.state)
+manager.close()
+""".replace("FOLDER", FOLDER)
+
+
+def test_a_run_is_stopped_at_once(made: tuple[Path, dict[str, str]]) -> None:
+    home, env = made
+    (home / "stop.py").write_text(_STOP)
+    here = str(Path(__file__).resolve().parents[2])
+    assert run("python stop.py", home, env | {"PYTHONPATH": here}).strip() == "cancelled"
 
 
 @pytest.mark.parametrize(("target", "provider"), [("cuda", "cuda"), ("directml", "dml")])
