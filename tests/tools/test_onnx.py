@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +60,17 @@ def test_the_app_measures_the_folder_with_the_recipes_line(made: tuple[Path, dic
     assert (found["prompt_tokens"], found["gen_tokens"], found["repeats"]) == (64, 16, 3)
     assert found["decode_tokens_per_s"] > 0
     assert found["peak_resident_bytes"] > 0
+
+
+def test_the_newest_library_measures_what_olive_made_with_an_older_one(
+    made: tuple[Path, dict[str, str]], tool: Callable[[str], Path]
+) -> None:
+    home, env = made
+    newest = env | {"PATH": f"{tool('onnx-runtime')}{os.pathsep}{env['PATH']}"}
+    line = f"{recipe().measure.text} --context 512 --prompt-tokens 64 --gen-tokens 16 --json"
+    found = json.loads(run(line, home, newest))
+    assert re.fullmatch(r"onnxruntime-genai 0\.1[89]\..*", found["binding"])
+    assert found["decode_tokens_per_s"] > 0
 
 
 def test_a_damaged_folder_ends_the_run_with_a_sentence(made: tuple[Path, dict[str, str]]) -> None:
