@@ -87,6 +87,14 @@ def folder_bytes(folder: str) -> float:
     return float(sum(file.stat().st_size for file in files))
 
 
+def _let_providers_in(library: Any) -> None:
+    """Providers that come as packages of their own are unknown to the library until they are registered."""
+    if importlib.util.find_spec("onnxruntime_qnn") is not None:
+        import onnxruntime_qnn
+
+        library.register_execution_provider_library("QNNExecutionProvider", onnxruntime_qnn.get_library_path())
+
+
 class _Session:
     """A loaded folder."""
 
@@ -94,6 +102,7 @@ class _Session:
         import onnxruntime_genai
 
         self._library: Any = onnxruntime_genai
+        _let_providers_in(onnxruntime_genai)
         self._context_tokens = request.settings.context_tokens
         config = onnxruntime_genai.Config(request.model_path)
         threads = {"intra_op_num_threads": request.settings.threads}
