@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -105,6 +106,15 @@ def listed(preset_id: str, ram_gib: float | None) -> dict[str, str]:
     if ram_gib is not None and len(options) > 1:
         found["ram"] = _memory_label(ram_gib)
     return found
+
+
+def address(preset_id: str, ram_gib: float | None, need: Need) -> str:
+    """Where Find answers this question, for a link that loads the app anew.
+
+    A link within the session would not do: the browser's widgets keep their values from page to page, and the device
+    of the page that is left would override the one in the URL.
+    """
+    return "./?" + urlencode({**listed(preset_id, ram_gib), **limits.question(need)}, doseq=True)
 
 
 def _memory_label(gib: float) -> str:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from recommender import paths
 from recommender.catalog import Catalog
 from recommender.device import preset
 from recommender.engine.ladder import ladder
 from recommender.engine.scenarios import Situation, situations
 from recommender.types import Need
-from recommender.ui.inputs import listed
 from recommender.ui.ladder_chart import chart_words, ladder_chart
 from recommender.ui.limits import question
 from tests.ui.conftest import Open
@@ -53,8 +55,11 @@ def _words(app: AppTest) -> str:
     return " ".join(str(element.value) for kind in ("markdown", "caption", "header") for element in app.get(kind))
 
 
-def _links(app: AppTest) -> list[str]:
-    return [element.proto.query_string for element in app.get("page_link")]
+def _links(app: AppTest) -> list[dict[str, list[str]]]:
+    """The questions of the page's links to Find."""
+    found = [urlsplit(element.proto.url) for element in app.get("link_button")]
+    assert all((link.scheme, link.netloc, link.path) == ("", "", "./") for link in found)
+    return [parse_qs(link.query) for link in found]
 
 
 def test_tiers_ladder_and_situations_are_there_at_once(open_page: Open) -> None:
@@ -112,23 +117,26 @@ def test_with_the_whole_catalog_each_difference_has_its_numbers(open_page: Open)
     differing = _words(app).count(":orange-badge[differs]")
     assert differing > 2
     assert _words(app).count("score ") == differing
-    assert not any("models=" in link for link in _links(app))
+    assert not any("models" in link for link in _links(app))
 
 
-def test_every_situation_has_a_link_with_its_question(open_page: Open, answered: tuple[Situation, ...]) -> None:
-    links = _links(open_page("guide"))
-    assert len(links) == len(answered)
-    for link, one in zip(links, answered, strict=True):
-        assert link.count("models=") == len(one.scenario.need.models)
+@pytest.fixture(scope="module")
+def links(catalog: Catalog) -> list[dict[str, list[str]]]:
+    app = AppTest.from_file(str(paths.bundled("app.py")), default_timeout=120).run()
+    app.switch_page(str(Path("recommender") / "ui" / "pages" / "guide.py")).run()
+    return _links(app)
+
+
+def test_every_situation_has_a_link(links: list[dict[str, list[str]]], answered: tuple[Situation, ...]) -> None:
+    assert len(links) == len(answered) == 14
 
 
 @pytest.mark.parametrize("place", range(14))
 def test_a_situations_link_opens_the_same_answer(
-    place: int, answered: tuple[Situation, ...], open_page: Open, catalog: Catalog
+    place: int, answered: tuple[Situation, ...], links: list[dict[str, list[str]]], open_page: Open
 ) -> None:
     one = answered[place]
-    scenario = one.scenario
-    app = open_page(**{**listed(scenario.device_id, scenario.ram_gib), **question(scenario.need)})
+    app = open_page(**links[place])
     assert one.pick is not None
     assert app.header[0].value.replace("\\", "") == one.pick.name
     assert app.code[0].value == one.pick.command

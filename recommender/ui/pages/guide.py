@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from recommender.engine.ladder import ladder, usual_model
@@ -11,9 +13,8 @@ from recommender.engine.words import count, size
 from recommender.errors import RecommenderError
 from recommender.types import Device
 from recommender.ui import ladder_view
-from recommender.ui.inputs import device_input, listed
-from recommender.ui.limits import BOUND, question
-from recommender.ui.navigation import page
+from recommender.ui.inputs import address, device_input
+from recommender.ui.limits import BOUND
 from recommender.ui.resources import calibration_of, catalog
 from recommender.ui.words import plain
 
@@ -87,10 +88,13 @@ def _choices(found: tuple[Situation, ...], whole_catalog: bool) -> None:
                 ours = f"{pick.name}, {pick.quantization or 'managed'}, {pick.runtime}" if pick else "nothing fits"
                 st.markdown(f":small[Guide: {plain(lesson_choice(scenario))} · Ours: {plain(ours)}]")
                 st.caption(plain(_said(one, whole_catalog)))
-            parameters = {**listed(scenario.device_id, scenario.ram_gib), **question(scenario.need)}
-            if whole_catalog:
-                parameters.pop("models", None)
-            st.page_link(page("find"), label="Open", icon=":material/open_in_new:", query_params=parameters)
+            need = replace(scenario.need, models=()) if whole_catalog else scenario.need
+            st.link_button(
+                "Open",
+                address(scenario.device_id, scenario.ram_gib, need),
+                icon=":material/open_in_new:",
+                type="tertiary",
+            )
 
 
 def _said(one: Situation, whole_catalog: bool) -> str:
