@@ -405,7 +405,11 @@ CREATE TABLE runtimes (
     review_note VARCHAR,
     endpoint VARCHAR, -- address of its server that speaks OpenAI's protocol, as it is by default
     endpoint_source VARCHAR,
-    CHECK (endpoint IS NULL OR endpoint_source IS NOT NULL)
+    users_max INTEGER CHECK (users_max > 0), -- at once; empty: no limit is known
+    max_model_bytes BIGINT CHECK (max_model_bytes > 0), -- weights in all; empty: memory is the limit
+    users_max_source VARCHAR,
+    CHECK (endpoint IS NULL OR endpoint_source IS NOT NULL),
+    CHECK (users_max IS NULL OR users_max_source IS NOT NULL)
 );
 
 CREATE TABLE runtime_platforms (
@@ -419,7 +423,8 @@ CREATE TABLE runtime_platforms (
     support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental', 'no')),
     note VARCHAR,
     source VARCHAR NOT NULL,
-    vendors VARCHAR -- separated by "|"
+    vendors VARCHAR, -- separated by "|"
+    amd_gpus VARCHAR -- a regular expression for the names of AMD's GPUs that it runs on; empty: all
 );
 
 CREATE TABLE runtime_formats (
@@ -432,6 +437,7 @@ CREATE TABLE runtime_formats (
     source VARCHAR NOT NULL,
     min_compute_capability VARCHAR CHECK (regexp_full_match(min_compute_capability, '\d+\.\d')), -- NVIDIA's
     accelerators VARCHAR, -- separated by "|"; empty: all of the runtime's
+    made_on_load BOOLEAN NOT NULL, -- the runtime makes it of the original weights while loading them
     UNIQUE (runtime, format, quantization)
 );
 
@@ -454,6 +460,30 @@ CREATE TABLE runtime_memory (
     confidence VARCHAR NOT NULL,
     source VARCHAR NOT NULL,
     PRIMARY KEY (runtime, part)
+);
+
+-- Models that run on an NPU, by its maker: software for one maker's NPU never runs on another's.
+CREATE TABLE runtime_npu_models (
+    runtime VARCHAR NOT NULL REFERENCES runtimes (id),
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    npu VARCHAR NOT NULL CHECK (npu IN ('qualcomm', 'intel', 'amd-xdna2')),
+    how VARCHAR NOT NULL CHECK (how IN ('published', 'recipe')), -- to fetch, or to make by a published recipe
+    name VARCHAR NOT NULL, -- of the variant, or of the recipe's folder
+    context_tokens BIGINT CHECK (context_tokens > 0), -- what it was compiled for; empty: the model's own
+    source VARCHAR NOT NULL,
+    PRIMARY KEY (runtime, model_id, npu)
+);
+
+-- The same model served to many users at once by two engines on the same GPU.
+CREATE TABLE runtime_batching (
+    engine VARCHAR NOT NULL,
+    users INTEGER NOT NULL CHECK (users > 1),
+    tokens_per_s DOUBLE NOT NULL CHECK (tokens_per_s > 0), -- of all users together
+    reference_engine VARCHAR NOT NULL,
+    reference_tokens_per_s DOUBLE NOT NULL CHECK (reference_tokens_per_s > 0),
+    hardware VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
 );
 
 -- Models that a runtime publishes under a name of its own.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RuntimeRow:
-    """A runtime as ``runtimes.csv`` has it; every field but the texts is a plain yes or no."""
+    """A runtime as ``runtimes.csv`` has it; every field but the texts and the numbers is a plain yes or no."""
 
     id: str
     runtime: str
@@ -31,6 +31,9 @@ class RuntimeRow:
     experimental: bool
     own_conversion: bool
     try_here: bool
+    users_max: int | None = None  # at once; None: no limit is known
+    max_file_bytes: int | None = None  # of one file
+    max_model_bytes: int | None = None  # of all weights
 
     @property
     def name(self) -> str:
@@ -43,8 +46,9 @@ def runtimes(catalog: Catalog) -> tuple[RuntimeRow, ...]:
 
 
 def _runtimes(catalog: Catalog) -> tuple[RuntimeRow, ...]:
-    names = [field for field in RuntimeRow.__dataclass_fields__ if field not in ("id", "runtime")]
-    columns = ", ".join(f"CAST({name} AS VARCHAR) IN ('yes', 'true', 'conditions')" for name in names)
+    numbers = ("users_max", "max_file_bytes", "max_model_bytes")
+    names = [field for field in RuntimeRow.__dataclass_fields__ if field not in ("id", "runtime", *numbers)]
+    columns = ", ".join((*(f"CAST({name} AS VARCHAR) IN ('yes', 'true', 'conditions')" for name in names), *numbers))
     rows = catalog.cursor().execute(f"SELECT id, runtime, {columns} FROM runtimes ORDER BY rowid").fetchall()
     return tuple(RuntimeRow(*row) for row in rows)
 

@@ -265,18 +265,16 @@ class _Builder:
             file_name=rows.file[row],
             experimental=rows.support[row] == "experimental",
         )
-        return replace(pick, command=self._command(pick, RuntimeModel.of(model, variant)))
+        accelerator = str(judged.case.accelerator[row])
+        return replace(pick, command=self._command(pick, RuntimeModel.of(model, variant), accelerator))
 
-    def _command(self, pick: Pick, model: RuntimeModel) -> str:
+    def _command(self, pick: Pick, model: RuntimeModel, accelerator: str) -> str:
         """The command for the accelerator that the estimate is for; where no shell runs one, a line that says so."""
         case = self._judged.case
-        wanted = case.need.accelerator
-        accelerators = case.runtimes[pick.runtime].accelerators
-        used = wanted if wanted in accelerators else next(iter(accelerators), "")
-        command = runtime(pick.runtime).command(pick, model, used or "")
-        if case.os in WITHOUT_SHELL:
+        command = runtime(pick.runtime).command(pick, model, accelerator)
+        if case.device.os in WITHOUT_SHELL:
             where = f"{model.repo}/{model.file}".strip("/") if model.repo else model.base_repo
-            return f"# {case.os} runs no commands: load {where} in an app built on {runtime(pick.runtime).name}"
+            return f"# {case.device.os} runs no commands: load {where} in an app built on {runtime(pick.runtime).name}"
         return command
 
     def _settings(self, row: int) -> Settings:

@@ -16,15 +16,15 @@ from recommender.catalog.queries import candidates_per_runtime, find_model, kind
 from recommender.catalog.queries import runtimes as catalog_runtimes
 from recommender.device.budget import Budget, memory_budget
 from recommender.device.detect import THIS_MACHINE
-from recommender.engine import same_engine, scoring
+from recommender.engine import placement, same_engine, scoring
 from recommender.engine.candidates import CandidateCache, Candidates, question, take
 from recommender.engine.check import check_need
+from recommender.engine.estimate_placed import estimate_where_placed
 from recommender.engine.estimate_rows import default_threads
 from recommender.engine.picks import Judged, alternatives, build_one, build_picks, near_misses
 from recommender.engine.rules import ESTIMATE_RULES, RULES, Case, Verdict
 from recommender.engine.runtime_rules import RuntimeOnDevice, first_broken
 from recommender.errors import UnknownNameError, unknown
-from recommender.estimate import estimate_columns
 from recommender.estimate.calibrate import Calibration
 from recommender.estimate.rough import with_rough_shapes
 from recommender.estimate.speed import SideTerms, row_terms
@@ -172,7 +172,8 @@ def judge_named(
         changes.append("allow experimental set-ups")
     _, prompt, gen = _workload(judged.case, asked.device)
     variants, memory = with_rough_shapes(judged.case.candidates.variants), judged.estimates.memory
-    terms = row_terms(variants, judged.settings, memory, asked.device, prompt + gen / 2, row)
+    device = placement.seen_from(str(judged.case.accelerator[row]), asked.device)
+    terms = row_terms(variants, judged.settings, memory, device, prompt + gen / 2, row)
     return Named(build_one(judged, catalog, row), tuple(against), tuple(changes), terms)
 
 
@@ -220,6 +221,7 @@ def _free_bytes(budget: Budget) -> float:
 
 def _case(asked: _Asked, found: Candidates) -> Case:
     longest_useful_s = scoring.answer_times(asked.need, asked.task)[1] * asked.numbers["useless_ratio"]
+    accelerator = placement.of_rows(found, asked.runtimes, asked.device, asked.need, asked.context_tokens)
     return Case(
         asked.need,
         asked.task,
@@ -228,7 +230,8 @@ def _case(asked: _Asked, found: Candidates) -> Case:
         found,
         asked.runtimes,
         longest_useful_s,
-        asked.device.os,
+        asked.device,
+        accelerator,
     )
 
 
@@ -240,11 +243,9 @@ def _judged(
     calibration: Calibration | None,
 ) -> Judged:
     """Some rows of a case with their estimates, their scores and what every rule says of them."""
-    case = replace(case, candidates=take(case.candidates, rows))
+    case = replace(case, candidates=take(case.candidates, rows), accelerator=case.accelerator[rows])
     settings, prompt, gen = _workload(case, asked.device)
-    estimates = estimate_columns(
-        case.candidates.variants, settings, asked.device, case.gpu_bytes, prompt, gen, calibration=calibration
-    )
+    case, estimates = estimate_where_placed(case, settings, prompt, gen, calibration)
     verdicts = [_at(verdict, rows) for verdict in first] + [rule(case, estimates) for rule in ESTIMATE_RULES]
     return Judged(
         case, settings, estimates, scoring.score(case, estimates), verdicts, _count_failures(verdicts, len(rows))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.engine.placement import npu_reason
 from recommender.engine.runtime_rules import GPU_ACCELERATORS, RUNTIME_RULES, RuntimeOnDevice, RuntimeRule
 from recommender.engine.words import count, rate, seconds, size
-from recommender.types import Floats, Need, Task
+from recommender.types import Device, Floats, Need, Task, Texts, distinct
 
 if TYPE_CHECKING:
     from recommender.device.budget import Budget
@@ -35,7 +36,8 @@ class Case:
     candidates: Candidates
     runtimes: dict[str, RuntimeOnDevice]
     longest_useful_s: float  # without a limit of their own nobody waits longer for this task
-    os: str = ""  # of the device
+    device: Device
+    accelerator: Texts  # what each row computes on, shape (n,): as a runtime's accelerators, or ""
 
     @property
     def ram_bytes(self) -> float:
@@ -45,6 +47,12 @@ class Case:
     @property
     def gpu_bytes(self) -> float:
         return self.budget.gpu_room_bytes
+
+    @property
+    def on_gpu(self) -> NDArray[np.bool_]:
+        """Whether each row computes on a GPU, shape (n,)."""
+        names, index = distinct(self.accelerator)
+        return np.array([name in GPU_ACCELERATORS for name in names], dtype=np.bool_)[index]
 
     @property
     def free_bytes(self) -> float:
@@ -107,6 +115,46 @@ def quantization_is_taken(case: Case) -> Verdict:
         lambda row: reasons[rows.kind[row]],
         lambda row: "another quantization, or a device that supports this one",
     )
+
+
+def accelerator_takes_it(case: Case) -> Verdict:
+    """Something is left that the row can compute on; an NPU runs only models that have a variant for it."""
+    rows = case.candidates
+    fails = np.asarray(case.accelerator == "", dtype=np.bool_)
+
+    def reason(row: int) -> str:
+        runtime = case.runtimes[rows.variants.runtime[row]]
+        if case.need.accelerator == "npu":
+            why = npu_reason(
+                runtime.row.id, runtime.row.name, rows.variants.model_id[row], case.device, case.context_tokens
+            )
+            return why or f"{runtime.row.name} does not run {rows.variants.quantization[row]} on the NPU"
+        asked = f", the {case.need.accelerator.upper()} was asked for" if case.need.accelerator else ""
+        return f"{runtime.row.name} runs {rows.variants.quantization[row]} on nothing that is here{asked}"
+
+    return _plain("accelerator", fails, reason, lambda row: "let the best accelerator be used")
+
+
+def file_is_small_enough(case: Case) -> Verdict:
+    """A runtime inside a browser holds only so much; what was published in pieces has no limit per file."""
+    rows = case.candidates
+    file_bytes = np.nan_to_num(rows.variants.file_bytes)
+    of_file, of_all = (
+        np.array(
+            [getattr(case.runtimes[runtime].row, name) or np.inf for runtime, _, _ in rows.kinds], dtype=np.float64
+        )[rows.kind]
+        for name in ("max_file_bytes", "max_model_bytes")
+    )
+    in_pieces = np.array(["*" in file for file in rows.file.tolist()], dtype=np.bool_)
+    limit = np.minimum(of_all, np.where(in_pieces, np.inf, of_file))
+    short = np.maximum(file_bytes - limit, 0.0)
+
+    def reason(row: int) -> str:
+        name = case.runtimes[rows.variants.runtime[row]].row.name
+        what = "a file" if limit[row] < of_all[row] else "weights"
+        return f"{name} takes {what} of at most {size(limit[row])}, this one has {size(file_bytes[row])}"
+
+    return Verdict("file size", short > 0, short, "bytes", reason, lambda row: "a smaller quantization")
 
 
 def context_is_enough(case: Case) -> Verdict:
@@ -184,7 +232,7 @@ def memory_holds_it(case: Case, estimates: Estimates) -> Verdict:
     """What must stay resident fits into free memory, on the GPU and in RAM. Unknown memory passes, with a note."""
     memory = estimates.memory
     in_ram = memory.total_bytes - memory.reclaimable_bytes - memory.gpu_bytes
-    on_gpu = _by_runtime(case, lambda runtime: runtime.accelerator in GPU_ACCELERATORS)
+    on_gpu = case.on_gpu
     room = np.where(on_gpu, case.budget.ram_room_bytes(True), case.budget.ram_room_bytes(False))
     ram = room - case.need.memory_reserve_bytes
     gpu = case.gpu_bytes
@@ -247,6 +295,8 @@ def answer_is_soon(case: Case, estimates: Estimates) -> Verdict:
 RULES: tuple[Callable[[Case], Verdict], ...] = (
     *(by_runtime(rule) for rule in RUNTIME_RULES),
     quantization_is_taken,
+    accelerator_takes_it,
+    file_is_small_enough,
     file_exists,
     context_is_enough,
     licence_allows,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from recommender.engine.words import listing
+from recommender.engine.words import count, listing
 from recommender.types import Need
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class RuntimeOnDevice:
 
     @property
     def accelerator(self) -> str:
-        """What it would use; "" where it does not run."""
-        return self.accelerators[0] if self.accelerators else ""
+        """What it uses for any model; "" where it does not run. An NPU takes only what was made for it."""
+        return next((name for name in self.accelerators if name != "npu"), next(iter(self.accelerators), ""))
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,14 @@ def _conversion(need: Need, runtime: RuntimeOnDevice) -> str:
     return ""
 
 
+def _users(need: Need, runtime: RuntimeOnDevice) -> str:
+    most = runtime.row.users_max
+    if most is None or need.users <= most:
+        return ""
+    many = "one user" if most == 1 else f"at most {count(most)} users"
+    return f"{runtime.row.name} serves {many} at a time, {count(need.users)} were asked for"
+
+
 def _experimental(need: Need, runtime: RuntimeOnDevice) -> str:
     return f"{runtime.row.name} is experimental" if runtime.row.experimental and not need.experimental else ""
 
@@ -92,6 +100,7 @@ RUNTIME_RULES = (
     RuntimeRule("device", _device, lambda need, runtime: "another runtime or another device"),
     RuntimeRule("placement", _placement, lambda need, runtime: "allow managed services and devices alike"),
     RuntimeRule("accelerator", _accelerator, lambda need, runtime: "let the best accelerator be used"),
+    RuntimeRule("users", _users, lambda need, runtime: f"ask for {count(runtime.row.users_max or 1)} at once"),
     RuntimeRule("enterprise", _enterprise, lambda need, runtime: f"do without {_missing(need, runtime)}"),
     RuntimeRule("conversion", _conversion, lambda need, runtime: "take a file that is already converted"),
     RuntimeRule("experimental", _experimental, lambda need, runtime: "allow experimental set-ups"),

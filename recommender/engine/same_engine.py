@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from recommender.engine.runtime_rules import GPU_ACCELERATORS, RuntimeOnDevice
+from recommender.engine.runtime_rules import RuntimeOnDevice
 from recommender.estimate.memory import memory_formula, process_bytes
 from recommender.estimate.speed_tables import speed_tables
 from recommender.types import Device
@@ -22,28 +22,35 @@ def outdone(
 ) -> tuple[tuple[str, str], ...]:
     """Pairs (runtime, better one): as fast, in as little memory, with as many points of score, and as surely.
 
-    A better runtime also takes every quantization on this device that the other takes. The pairs are an order: of two
-    that are equal in all of this the first by name is the better one.
+    A better runtime also computes on everything that the other can use, and takes every quantization on this device
+    that the other takes. The pairs are an order: of two that are equal in all of this the first by name is the better
+    one.
     """
-    accelerators = {"cpu", *(gpu.backend for gpu in device.gpus if gpu.backend)}
-    speeds = {name: _speed(name, accelerators) for name in running}
-    # A GPU that shares the memory may hold only a part of it, so the limits must be the same too.
-    on_gpu = {name: runtimes[name].accelerator in GPU_ACCELERATORS for name in running}
-    engines = {name: (memory_formula(name), speeds[name][0], on_gpu[name]) for name in running}
-    rank = {name: (points[name], -process_bytes(name), -speeds[name][1]) for name in running}
+    usable = {name: _usable(runtimes[name], device) for name in running}
 
     def better(one: str, other: str) -> bool:
-        if any(mine < theirs for mine, theirs in zip(rank[one], rank[other], strict=True)):
+        used = usable[other]
+        if memory_formula(one) != memory_formula(other) or not used <= usable[one]:
             return False
-        takes_all = _refused(runtimes[one]) <= _refused(runtimes[other])
-        return takes_all and (rank[one] != rank[other] or one < other)
+        families, stand_ins = _speed(other, used)
+        same_families, surer = _speed(one, used)
+        mine = (points[one], -process_bytes(one), -surer)
+        theirs = (points[other], -process_bytes(other), -stand_ins)
+        if families != same_families or any(left < right for left, right in zip(mine, theirs, strict=True)):
+            return False
+        if not _refused(runtimes[one]) <= _refused(runtimes[other]):
+            return False
+        return mine != theirs or used != usable[one] or one < other
 
     return tuple(
-        (other, one)
-        for other in sorted(running)
-        for one in sorted(running)
-        if one != other and engines[one] == engines[other] and better(one, other)
+        (other, one) for other in sorted(running) for one in sorted(running) if one != other and better(one, other)
     )
+
+
+def _usable(runtime: RuntimeOnDevice, device: Device) -> frozenset[str]:
+    """What it computes on, as the speed tables name it: WebGPU reaches a GPU through that GPU's own back end."""
+    native = next((gpu.backend for gpu in device.gpus if gpu.backend), "webgpu")
+    return frozenset(native if name == "webgpu" else name for name in runtime.accelerators if name != "npu")
 
 
 def _speed(runtime: str, accelerators: Collection[str]) -> tuple[tuple[tuple[str, str], ...], int]:

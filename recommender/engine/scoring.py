@@ -15,12 +15,13 @@ from recommender.engine.words import seconds, size
 from recommender.errors import BadInputError, nearest
 from recommender.estimate import Estimates
 from recommender.paths import catalog_dir
-from recommender.types import Floats, Need, ScorePart, Task
+from recommender.types import Floats, Need, ScorePart, Task, distinct
 
 _PATIENCE = "answer_time_scale"
 PARTS = ("quality", "speed", "memory", "runtime")
 # A browser's way to the GPU is no accelerator to praise: what it reaches of the GPU's speed is not known.
 _PRAISED_GPUS = tuple(name for name in GPU_ACCELERATORS if name != "webgpu")
+_WHERE = {"managed": "runs as a managed service", "": "runs on nothing here"}
 # Memory of unknown size is scored as if it were this many times the floor (16 GiB).
 _UNKNOWN_MEMORY_FLOORS = 64
 
@@ -91,19 +92,30 @@ def _log_share(value: Floats, worst: float, best: float) -> Floats:
 
 
 def runtime_points(runtimes: Mapping[str, RuntimeOnDevice], need: Need) -> dict[str, float]:
-    """The runtime part of the score, 0–100, of each runtime on its device."""
+    """The runtime part of the score, 0–100, of each runtime on its device, for any model."""
     numbers = scoring_numbers()
-    used = {runtime.accelerator for runtime in runtimes.values() if not runtime.reason_against}
-    best = next((name for name in (*_PRAISED_GPUS, "npu") if name in used), "cpu")
-    points = {}
-    for name, runtime in runtimes.items():
-        accelerated = runtime.accelerator == best or (runtime.accelerator in _PRAISED_GPUS and best != "cpu")
-        points[name] = (
-            numbers["runtime_accelerator"] * (accelerated or runtime.row.managed)
-            + numbers["runtime_try_here"] * runtime.can_try_here
-            + numbers["runtime_users"] * (need.users <= 1 or runtime.row.many_users)
-        )
-    return points
+    best = _best_accelerator(runtimes)
+    return {
+        name: numbers["runtime_accelerator"] * _accelerated(runtime.accelerator, best)
+        + _other_points(runtime, need, numbers)
+        for name, runtime in runtimes.items()
+    }
+
+
+def _best_accelerator(runtimes: Mapping[str, RuntimeOnDevice]) -> str:
+    """The fastest that any runtime uses there."""
+    used = {name for runtime in runtimes.values() for name in runtime.accelerators}
+    return next((name for name in (*_PRAISED_GPUS, "npu") if name in used), "cpu")
+
+
+def _accelerated(accelerator: str, best: str) -> bool:
+    return accelerator in (best, "managed") or (accelerator in _PRAISED_GPUS and best != "cpu")
+
+
+def _other_points(runtime: RuntimeOnDevice, need: Need, numbers: Mapping[str, float]) -> float:
+    return numbers["runtime_try_here"] * runtime.can_try_here + numbers["runtime_users"] * (
+        need.users <= 1 or runtime.row.many_users
+    )
 
 
 def score(case: Case, estimates: Estimates) -> Scores:
@@ -121,8 +133,12 @@ def score(case: Case, estimates: Estimates) -> Scores:
     ceiling = max(case.free_bytes, 2 * floor) if np.isfinite(case.free_bytes) else _UNKNOWN_MEMORY_FLOORS * floor
     memory = _log_share(estimates.memory.total_bytes - estimates.memory.reclaimable_bytes, ceiling, floor)
 
-    points = runtime_points(case.runtimes, case.need)
-    runtime_value = np.array([points[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64)[rows.kind]
+    best = _best_accelerator(case.runtimes)
+    names, index = distinct(case.accelerator)
+    accelerated = np.array([_accelerated(name, best) for name in names], dtype=np.float64)[index]
+    others = {name: _other_points(runtime, case.need, numbers) for name, runtime in case.runtimes.items()}
+    of_kinds = np.array([others[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64)
+    runtime_value = numbers["runtime_accelerator"] * accelerated + of_kinds[rows.kind]
 
     # A managed service has no speed and no memory here: neither praised nor blamed for it. A speed that nobody knows
     # is no reason to recommend anything.
@@ -144,7 +160,7 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
     total_bytes = float(estimates.memory.total_bytes[row] - estimates.memory.reclaimable_bytes[row])
     good_s, bad_s = answer_times(case.need, case.task)
     numbers = scoring_numbers()
-    praise = [f"runs on the {runtime.accelerator.upper()} here"]
+    praise = [_WHERE.get(case.accelerator[row], f"runs on the {case.accelerator[row].upper()} here")]
     if runtime.can_try_here:
         praise.append("can be tried and measured in this app")
     if case.need.users > 1:

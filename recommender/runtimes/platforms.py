@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from recommender.runtimes.tables import Platform
@@ -25,6 +26,8 @@ _NPU_WORDS = {
     "intel": ("intel", "ai boost", "core ultra"),
 }
 _NPU_NAMES = {"qualcomm": "a Qualcomm NPU", "amd-xdna2": "an AMD NPU (XDNA 2)", "intel": "an Intel NPU"}
+# Without a model number in its name nobody can tell which GPU it is.
+_NUMBERED = re.compile(r"\d{2}")
 # Every 64-bit Arm processor has these (Arm Architecture Reference Manual, A64: Advanced SIMD is not optional there).
 _ARM64_BASELINE = frozenset({"neon"})
 # How far a row got before it failed; the furthest gives the most useful reason.
@@ -102,6 +105,9 @@ def _against(row: Platform, device: Device) -> tuple[int, str] | None:
         short = _below(row.min_compute_capability, [gpu for gpu in device.gpus if _has(gpu, "cuda")])
         if short:
             return _DETAIL, short
+    left_out = _left_out_gpu(row, device)
+    if left_out:
+        return _DETAIL, f"a GPU that it supports with {row.accelerator.upper()}, and {left_out} is none"
     missing = _missing_instructions(row, device)
     if missing:
         return _DETAIL, f"a processor with {listing(missing)}, which this one lacks"
@@ -136,6 +142,22 @@ def _has(gpu: Gpu, accelerator: str) -> bool:
 
 def _made_by(vendor: str, vendors: tuple[str, ...]) -> bool:
     return not vendors or not vendor or vendor in vendors
+
+
+def _left_out_gpu(row: Platform, device: Device) -> str:
+    """The name of an AMD GPU that the row does not support when none of the device's is supported, else "".
+
+    A name that does not tell which GPU it is passes.
+    """
+    gpus = [gpu.name for gpu in device.gpus if _has(gpu, row.accelerator)]
+    if not row.amd_gpus or any(not _NUMBERED.search(name) or re.search(row.amd_gpus, name) for name in gpus):
+        return ""
+    return gpus[0] if gpus else ""
+
+
+def npu_name(maker: str) -> str:
+    """What a maker's NPU is called in a sentence."""
+    return _NPU_NAMES.get(maker, "this NPU")
 
 
 def _has_npu(row: Platform, device: Device) -> bool:

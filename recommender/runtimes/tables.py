@@ -30,6 +30,7 @@ class Platform:
     support: str  # yes, experimental or no
     note: str
     vendors: tuple[str, ...]  # makers whose accelerator it takes; empty: all
+    amd_gpus: str = ""  # a regular expression for the names of AMD's GPUs that it runs on; "": all
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class FormatRow:
     note: str
     min_compute_capability: str
     accelerators: tuple[str, ...]  # empty: every one the runtime has
+
+
+@dataclass(frozen=True)
+class NpuModel:
+    """A model that runs on one maker's NPU: a row of ``runtime_npu_models.csv``."""
+
+    npu: str  # as ``platforms.npu_makers`` names it
+    how: str  # "published", or "recipe": made by oneself after a published recipe
+    name: str
+    context_tokens: int | None  # what it was compiled for; None: the model's own
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ def _platforms() -> Mapping[str, tuple[Platform, ...]]:
                 support=row["support"],
                 note=row["note"],
                 vendors=_split(row["vendors"]),
+                amd_gpus=row["amd_gpus"],
             )
         )
     return {runtime: tuple(rows) for runtime, rows in found.items()}
@@ -143,6 +155,17 @@ def _published() -> Mapping[tuple[str, str, str, str], PublishedModel]:
 def published(runtime: str, model_id: str, format: str, quantization: str) -> PublishedModel | None:
     """The name under which a runtime's makers publish exactly this model in exactly this quantization."""
     return _published().get((runtime, model_id, format, quantization))
+
+
+@cache
+def npu_models(runtime: str) -> Mapping[str, tuple[NpuModel, ...]]:
+    """Model id → the NPUs that a runtime has it for. Empty for a runtime that uses no NPU."""
+    found: dict[str, list[NpuModel]] = {}
+    for row in _read("runtime_npu_models.csv"):
+        if row["runtime"] == runtime:
+            context = int(row["context_tokens"]) if row["context_tokens"] else None
+            found.setdefault(row["model_id"], []).append(NpuModel(row["npu"], row["how"], row["name"], context))
+    return {model: tuple(rows) for model, rows in found.items()}
 
 
 def model_called(runtime: str, name: str) -> str:

@@ -38,6 +38,7 @@ TRIMMED = {
     "architectures": KEPT,
     "gguf_files": KEPT,
     "runtime_models": KEPT,
+    "runtime_npu_models": KEPT,
     "benchmarks": SCORED,
     "load_log_grid": KEPT,
 }
