@@ -6,7 +6,7 @@ learn.microsoft.com/azure/foundry-local/reference/reference-cli.
 
 from __future__ import annotations
 
-from recommender.runtimes import shell
+from recommender.runtimes import platforms, shell, tables
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target
 from recommender.runtimes.recipe import Step, measure_server, server_check
 from recommender.types import Pick
@@ -116,19 +116,37 @@ class FoundryLocal(TableRuntime):
         )
 
     def notes(self, target: Target) -> tuple[str, ...]:
-        device = _device_type(target)
-        return (
-            f"serve.py asks for the variant for this machine's {device}. Only Foundry Local's own catalog knows which "
-            f"there are; without one for the {device} the script says so and takes what Foundry Local prefers. "
-            f"{_ID_FILE} names the one that runs",
-            "After the first download it runs offline. It has no access roles and no audit log of its own: those come "
-            "from how your machines are managed",
-        )
+        return (*_device_notes(target), _OFFLINE)
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         if not model.foundry_alias:
             return f"{self.name} runs its own catalog only, and {model.model_id} is not known to be in it"
         return ""
+
+
+_OFFLINE = (
+    "After the first download it runs offline. It has no access roles and no audit log of its own: those come from how "
+    "your machines are managed"
+)
+
+
+def _device_notes(target: Target) -> tuple[str, ...]:
+    """Which variant will run, as far as the catalog knows."""
+    device = _device_type(target)
+    if device != "NPU":
+        return (f"serve.py takes the variant for the {device}; {_ID_FILE} names the one that runs",)
+    rows = tables.npu_models(FoundryLocal.id).get(target.model.model_id, ())
+    row = next((row for row in rows if row.npu in platforms.npu_makers(target.device)), None)
+    if row is None:
+        return (
+            f"No variant of {target.model.model_id} for this NPU is in the catalog. serve.py looks for one all the "
+            f"same; without one it says so and takes Foundry Local's choice for the GPU or CPU. {_ID_FILE} names it",
+        )
+    wanted, most = target.settings.context_tokens, row.context_tokens
+    found = f"On this NPU it is {shell.name(row.name)}"
+    if most is None or wanted <= most:
+        return (found,)
+    return (f"{found}, which was compiled for a context of {most} tokens, not for {wanted}",)
 
 
 def _device_type(target: Target) -> str:

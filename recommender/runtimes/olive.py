@@ -148,7 +148,8 @@ def run_script(folder: str, target: str, context_tokens: int, threads: int) -> s
 def before_after_script(base: str, folder: str, target: str) -> str:
     """The Python file that prints size and speed of the original weights and of the converted ones."""
     device = "cuda" if target == "cuda" else "cpu"
-    return _filled(_BEFORE_AFTER, {"base": base, "folder": folder, "device": device})
+    values = {"base": base, "folder": folder, "device": device, "register": TARGETS[target].register}
+    return _filled(_BEFORE_AFTER, values)
 
 
 def _filled(script: str, values: dict[str, str]) -> str:
@@ -239,6 +240,6 @@ folder = BASE if Path(BASE).is_dir() else snapshot_download(BASE, allow_patterns
 base = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(DEVICE)
 print(f"before: {size(folder, '.safetensors'):.2f} GB, {decode_speed(before)}")
 del base
-made = og.Model(MADE)
+{register}made = og.Model(MADE)
 print(f"after:  {size(MADE, '.onnx', '.data'):.2f} GB, {decode_speed(after)}")
 '''

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from recommender.runtimes import olive, shell, tables
+from recommender.runtimes import olive, platforms, shell, tables
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
 from recommender.runtimes.recipe import Step
 from recommender.types import Pick
@@ -20,6 +20,7 @@ _PROVIDERS = {
     "npu": "QNNExecutionProvider --device npu",
 }
 
+_RECIPES = "github.com/microsoft/olive-recipes/tree/main"
 _OTHER_NPUS = "# Intel NPU: OpenVINOExecutionProvider; AMD NPU: VitisAIExecutionProvider"
 
 # What the library's README shows, in a line: load, put the prompt in, print tokens as they come.
@@ -123,6 +124,14 @@ class OnnxGenai(TableRuntime):
     def notes(self, target: Target) -> tuple[str, ...]:
         to = olive.TARGETS[self._target(target)]
         found = []
+        row = self._npu_row(target) if target.accelerator == "npu" else None
+        if row and row.how == "recipe":
+            found.append(
+                "Olive's makers have tuned this conversion in a longer recipe of their own: "
+                f"{_RECIPES}/{shell.file_name(row.name)}"
+            )
+        if to.environment:
+            found.append(f"It needs {to.environment}")
         if self._unpublished_npu(target):
             processor = "the CPU" if to.device == "cpu" else "the GPU"
             found.append(
@@ -147,14 +156,15 @@ class OnnxGenai(TableRuntime):
 
     def _unpublished_npu(self, target: Target) -> str:
         """Olive's target for the NPU that the pick wants and the catalog has no variant for, else ""."""
-        if target.accelerator != "npu":
-            return ""
-        model = target.model
-        row = tables.published(self.id, model.model_id, model.format, target.quantization)
-        if row is not None and row.accelerator == "npu":
+        if target.accelerator != "npu" or self._npu_row(target):
             return ""
         found = olive.target_of(target.device, "npu")
         return found if olive.TARGETS[found].device == "npu" else ""
+
+    def _npu_row(self, target: Target) -> tables.NpuModel | None:
+        """What the catalog knows of this model on this device's NPU."""
+        rows = tables.npu_models(self.id).get(target.model.model_id, ())
+        return next((row for row in rows if row.npu in platforms.npu_makers(target.device)), None)
 
     def can_try_here(self) -> bool:
         """Its library is installed; it is not imported to find out."""

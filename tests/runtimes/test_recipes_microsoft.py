@@ -117,9 +117,12 @@ def test_without_a_variant_for_the_npu_the_recipe_falls_back_and_says_to_what(
 def test_with_a_variant_for_the_npu_in_the_catalog_the_recipe_is_for_the_npu(
     device: str, build: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = tables.PublishedModel("onnx-genai", "acme/Tiny-1B", "onnx", "onnx-int4", "Tiny", "acme/Tiny-npu", "", "npu")
-    monkeypatch.setattr(tables, "published", lambda *key: row)
+    rows = tuple(
+        tables.NpuModel(maker, "recipe", "acme-Tiny/aitk", None) for maker in ("qualcomm", "intel", "amd-xdna2")
+    )
+    monkeypatch.setattr(tables, "npu_models", lambda runtime_id: {"acme/Tiny-1B": rows})
     recipe = build("onnx-genai", device, "npu")
+    assert any(note.endswith("microsoft/olive-recipes/tree/main/acme-Tiny/aitk") for note in recipe.notes)
     assert provider(recipe).startswith("npu ")
     assert "olive-npu.json" not in recipe.files
     assert not any("No variant" in note for note in recipe.notes)
@@ -161,6 +164,10 @@ def test_before_and_after_are_measured_on_one_kind_of_processor(target: str) -> 
     script = olive.before_after_script("acme/Tiny-1B", "made", target)
     ast.parse(script)
     assert ('"made", "cuda"' in script) == (target == "cuda")
+    run = olive.run_script("made", target, 1024, 4)
+    ast.parse(run)
+    assert ("register_execution_provider_library" in script) == ("register_execution_provider_library" in run)
+    assert ("onnxruntime_qnn" in run) == (target == "qualcomm")
 
 
 def test_a_package_that_replaces_onnxruntime_is_installed_after_it() -> None:
@@ -182,8 +189,21 @@ def test_foundry_local_is_asked_for_the_variant_of_the_picks_processor(
     recipe = build("foundry-local", device, accelerator)
     for file_name in ("serve.py", "chat.py"):
         assert f'device_type == "{kind}"' in recipe.files[file_name]
-    assert any(f"without one for the {kind}" in note for note in recipe.notes)
     sound(recipe)
+
+
+def test_foundry_local_says_which_variant_the_npu_gets_and_how_far_it_goes(
+    build: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert any("No variant of acme/Tiny-1B" in note for note in build("foundry-local", SNAPDRAGON, "npu").notes)
+    rows = (
+        tables.NpuModel("intel", "published", "tiny-intel", None),
+        tables.NpuModel("qualcomm", "published", "t", 4224),
+    )
+    monkeypatch.setattr(tables, "npu_models", lambda runtime_id: {"acme/Tiny-1B": rows})
+    notes = build("foundry-local", SNAPDRAGON, "npu").notes
+    assert notes[0] == "On this NPU it is t, which was compiled for a context of 4224 tokens, not for 6144"
+    assert build("foundry-local", INTEL, "npu").notes[0] == "On this NPU it is tiny-intel"
 
 
 def test_foundry_locals_commands_name_the_alias(build: Callable[..., Recipe]) -> None:
