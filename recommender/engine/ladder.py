@@ -38,7 +38,7 @@ _SIZES = (
     "repack_arm_bytes",
 )
 _NOBODY = "nobody is recorded to publish it: convert it yourself"
-_WORTH_SAYING = 0.01  # share of the weights
+_WORTH_SAYING = 0.01  # of the weights, or of the file
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,7 @@ def _rung(asked: _Question, quantization: str) -> Rung:
             return Rung(quantization, runtime, against=against)
     published = row["published_bytes"]
     file_bytes = float(published or row["file_bytes"])
+    row, made = _as_published(row, file_bytes)
     full = asked.rows[_RUNTIMES[0]].get("F16")
     loss, basis = _loss(asked, quantization)
     estimate, against = _here(asked, row, runtime)
@@ -197,10 +198,20 @@ def _rung(asked: _Question, quantization: str) -> Rung:
         estimate,
         not against,
         against,
-        _notes(asked, row, estimate),
+        (*made, *_notes(asked, row, estimate)),
         asked.lesson.get(("size", quantization)),
         asked.lesson.get(("memory_ratio", quantization)),
     )
+
+
+def _as_published(row: dict[str, Any], file_bytes: float) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The columns at the published file's size where its maker mixed the types otherwise, and a sentence on it."""
+    ratio = file_bytes / float(row["file_bytes"])
+    if abs(ratio - 1.0) < _WORTH_SAYING:
+        return row, ()
+    than = "larger" if ratio > 1 else "smaller"
+    note = f"its published file is {abs(ratio - 1):.0%} {than} than the type's usual mix: memory and speed are its own"
+    return row | {name: float(row[name]) * ratio for name in _SIZES if row[name] is not None}, (note,)
 
 
 def _converted(asked: _Question, quantization: str) -> tuple[dict[str, Any] | None, str]:

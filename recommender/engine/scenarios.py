@@ -35,7 +35,7 @@ def _answered(scenario: ScenarioRow, catalog: Catalog, whole_catalog: bool) -> S
     device = preset(scenario.device_id, scenario.ram_gib)
     picks = recommend(device, need, catalog, top=1).picks
     if not picks:
-        return Situation(scenario, None, False, "nothing passes the limits of this question")
+        return Situation(scenario, None, False, "Nothing passes the limits of this question")
     if agrees(picks[0], scenario):
         return Situation(scenario, picks[0], True)
     return Situation(scenario, picks[0], False, _compared(picks[0], scenario, device, scenario.need, catalog))
@@ -49,7 +49,7 @@ def _compared(ours: Pick, scenario: ScenarioRow, device: Device, need: Need, cat
         return f"{_choice(ours)} against {_choice(theirs)}: {_figures(ours, theirs)}"
     missed = next((miss for miss in answer.near_misses if agrees(miss.pick, scenario)), None)
     why = f": {missed.reason}" if missed else ""
-    return f"nothing of the guide's choice passes the limits of this question{why}"
+    return f"Nothing of the guide's choice passes the limits of this question{why}"
 
 
 def _figures(ours: Pick, theirs: Pick) -> str:

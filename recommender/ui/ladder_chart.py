@@ -42,7 +42,11 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
         shared_xaxes=True,
         vertical_spacing=0.09,
         row_heights=[0.44, 0.28, 0.28],
-        subplot_titles=("GiB: the file, and the memory in use", "Decode, tok/s", "Expected loss, points of 100"),
+        subplot_titles=(
+            "GiB: the file, and the memory in use",
+            "Decode, tok/s (log scale)",
+            "Expected loss, points of 100",
+        ),
     )
     for label, colour, fits in (("File", _FILE, True), ("File that does not fit here", _NO, False)):
         if any(rung.fits == fits for rung in shown):
@@ -106,4 +110,5 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
     # Without the order, a category whose first mark is missing would move to the end.
     figure.update_xaxes(categoryorder="array", categoryarray=names, automargin=True)
     figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(type="log", dtick="D2", row=2, col=1)  # a wide range would press the values to the floor
     return figure

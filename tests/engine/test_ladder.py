@@ -43,6 +43,16 @@ def test_a_published_files_exact_bytes_are_shown_where_they_are_known(catalog: C
     assert rung.file_provenance == "published file"
 
 
+def test_a_published_file_of_another_mix_has_its_own_memory_and_says_so(catalog: Catalog, laptop: Device) -> None:
+    rungs = by_name(ladder(ODD_ROWS, laptop, 4096, catalog))
+    rung = rungs["Q4_0"]
+    assert any("larger than the type's usual mix" in note for note in rung.notes)
+    assert rung.estimate is not None
+    assert rung.estimate.memory is not None
+    assert rung.estimate.memory.total_bytes > (rung.file_bytes or 0.0)
+    assert not any("usual mix" in note for note in rungs["Q8_0"].notes)
+
+
 def test_every_step_that_can_be_had_has_memory_speed_and_a_loss_that_says_what_it_is_from(
     catalog: Catalog, laptop: Device
 ) -> None:

@@ -101,8 +101,7 @@ def _said(one: Situation, whole_catalog: bool) -> str:
     """How the situation was read; where the answers differ, the reason and today's numbers."""
     if one.agrees:
         return one.scenario.why
-    numbers = f"{one.compared[0].upper()}{one.compared[1:]}."
-    return numbers if whole_catalog else f"{one.scenario.differs_because} {numbers}".strip()
+    return f"{one.compared}." if whole_catalog else f"{one.scenario.differs_because} {one.compared}.".strip()
 
 
 try:
