@@ -12,6 +12,7 @@ from recommender.engine.words import rate, size
 from recommender.types import GIB
 from recommender.ui.memory_bar import charged_bytes
 
+_DECADES = [value * 10.0**power for power in range(-2, 5) for value in (1, 3)]
 _FILE, _MEMORY, _SPEED, _LOSS, _NO = "#12A085", "#D9822B", "#5B8BD0", "#B565A7", "rgba(128,140,136,0.55)"
 
 
@@ -110,5 +111,6 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
     # Without the order, a category whose first mark is missing would move to the end.
     figure.update_xaxes(categoryorder="array", categoryarray=names, automargin=True)
     figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(type="log", dtick="D2", row=2, col=1)  # a wide range would press the values to the floor
+    # On an even scale a wide range would press the values to the floor.
+    figure.update_yaxes(type="log", tickvals=_DECADES, row=2, col=1)
     return figure

@@ -114,3 +114,17 @@ def test_a_phones_gpu_that_no_runtime_here_uses_gives_no_gpu_memory() -> None:
 def test_every_presets_reasons_name_their_numbers() -> None:
     for entry in presets():
         assert any("GiB" in reason for reason in memory_budget(preset(entry.id)).reasons), entry.id
+
+
+def test_room_in_memory_is_the_gpus_share_only_where_a_gpu_that_shares_it_computes() -> None:
+    mac, card = memory_budget(preset("macbook-pro-m3-max", ram_gib=64)), memory_budget(preset("rtx-4060"))
+    assert mac.ram_room_bytes(on_gpu=True) == mac.gpu_bytes
+    assert mac.ram_room_bytes(on_gpu=False) == mac.ram_bytes
+    assert mac.gpu_room_bytes == 0
+    assert card.ram_room_bytes(on_gpu=True) == card.ram_bytes
+    assert card.gpu_room_bytes == card.gpu_bytes
+
+
+def test_unknown_memory_has_room_for_anything() -> None:
+    unknown = memory_budget(replace(preset("rtx-4060"), ram_bytes=None, ram_free_bytes=None))
+    assert unknown.ram_room_bytes(on_gpu=False) == float("inf")
