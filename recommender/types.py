@@ -338,6 +338,7 @@ class Pick:
     file_repo: str = ""
     file_name: str = ""
     experimental: bool = False
+    accelerator: str = ""  # what it computes on: cpu, cuda, rocm, metal, vulkan, npu, webgpu or managed
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,12 @@ def _variants(
     for listed in loaded["runtime_models"].records():
         own_catalogs[listed["model_id"]].append(listed)
     convertible = _convertible(loaded)
+    on_load = [
+        (row["format"], row["quantization"])
+        for row in loaded["runtime_formats"].records()
+        if row["made_on_load"] == "yes"
+    ]
+    native = {row["model_id"] for row in loaded["native_quantizations"].records()}
     # A quantization whose loss of quality is not known cannot be judged: it is left out.
     bits = {
         row["name"]: float(row["bits_per_weight"]) for row in loaded["quant_loss"].records() if row["kind"] == "type"
@@ -120,11 +126,14 @@ def _variants(
             else:
                 row.update(repo="", file="", availability="convert")
             rows.append(row)
-        for offer in offers(model, own_catalogs[model_id], convertible):
+        # A model trained in a quantization of its own has no full weights to make another of.
+        for offer in offers(model, own_catalogs[model_id], convertible, () if model_id in native else on_load):
             other = _other_sizes(model, arch, offer, bits)
             if other is None or (offer.quantization and offer.quantization not in bits):
                 left_out.add(offer.quantization)
                 continue
+            if offer.loads and (full := _other_sizes(model, arch, replace(offer, quantization=offer.loads), bits)):
+                other["file_bytes"] = full["file_bytes"]
             row = {"model_id": model_id, "format": offer.format, "quantization": offer.quantization, **other}
             row.update(repo=offer.repo, file=offer.file, published_bytes=None, availability=offer.availability)
             rows.append(row)
@@ -257,6 +266,9 @@ def _candidates(connection: DuckDBPyConnection) -> list[str]:
             AND own.quantization = v.quantization
         LEFT JOIN runtime_architectures a ON a.runtime = f.runtime AND a.architecture = m.architecture
         WHERE f.support <> 'no'
+          -- What one runtime makes of the original weights while loading is no file that another could load.
+          AND (f.made_on_load OR v.repo IS DISTINCT FROM v.model_id OR v.quantization NOT IN
+               (SELECT o.quantization FROM runtime_formats o WHERE o.made_on_load AND o.format = v.format))
           AND CASE WHEN c.runtime IS NULL THEN coalesce(a.support, 'no') <> 'no' ELSE own.runtime IS NOT NULL END
         """
     )

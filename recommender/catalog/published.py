@@ -23,6 +23,9 @@ class Published:
     bytes: int | None
 
 
+_ORIGINAL = "bf16"  # what the original weights of a repository are in
+
+
 @dataclass(frozen=True)
 class Offer:
     """A format other than GGUF in which a model can be had, or made by oneself."""
@@ -33,6 +36,7 @@ class Offer:
     availability: str  # file, repo, convert or service
     file: str = ""
     bytes: float | None = None  # as listed, where its runtime's catalog says
+    loads: str = ""  # the quantization of the file, where the runtime makes this one of it while loading
 
 
 def published_files(
@@ -100,7 +104,10 @@ def likely_in_repository(quantization: str, listed: set[str], usual: Mapping[str
 
 
 def offers(
-    model: Mapping[str, str], listed: Iterable[Mapping[str, str]], convertible: Iterable[tuple[str, str]]
+    model: Mapping[str, str],
+    listed: Iterable[Mapping[str, str]],
+    convertible: Iterable[tuple[str, str]],
+    on_load: Iterable[tuple[str, str]] = (),
 ) -> list[Offer]:
     """Every format other than GGUF a model can be had in, one offer per format and quantization.
 
@@ -108,8 +115,9 @@ def offers(
         model: a row of models.csv.
         listed: its rows of runtime_models.csv: what runtimes with a catalog of their own publish.
         convertible: format and quantization of the runtimes that convert any model themselves.
+        on_load: format and quantization that a runtime makes of the original weights while loading them.
     """
-    found = [Offer("safetensors", "bf16", model["model_id"], "repo")]
+    found = [Offer("safetensors", _ORIGINAL, model["model_id"], "repo")]
     for repo in _listed(model["mlx_repo"]):
         for bits in _MLX_PRECISIONS:
             name = repo.replace("{quantization}", bits)
@@ -126,6 +134,7 @@ def offers(
             availability = "file" if row["file"] else "repo"
             repo = row["repo"] or row["name"]
             found.append(Offer(row["format"], row["quantization"], repo, availability, row["file"], size))
+    found += [Offer(kind, quantization, model["model_id"], "repo", loads=_ORIGINAL) for kind, quantization in on_load]
     found += [Offer(kind, quantization, "", "convert") for kind, quantization in convertible]
     first: dict[tuple[str, str], Offer] = {}
     for offer in found:

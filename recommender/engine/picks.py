@@ -264,14 +264,14 @@ class _Builder:
             file_repo=rows.repo[row],
             file_name=rows.file[row],
             experimental=rows.support[row] == "experimental",
+            accelerator=str(judged.case.accelerator[row]),
         )
-        accelerator = str(judged.case.accelerator[row])
-        return replace(pick, command=self._command(pick, RuntimeModel.of(model, variant), accelerator))
+        return replace(pick, command=self._command(pick, RuntimeModel.of(model, variant)))
 
-    def _command(self, pick: Pick, model: RuntimeModel, accelerator: str) -> str:
+    def _command(self, pick: Pick, model: RuntimeModel) -> str:
         """The command for the accelerator that the estimate is for; where no shell runs one, a line that says so."""
         case = self._judged.case
-        command = runtime(pick.runtime).command(pick, model, accelerator)
+        command = runtime(pick.runtime).command(pick, model, pick.accelerator)
         if case.device.os in WITHOUT_SHELL:
             where = f"{model.repo}/{model.file}".strip("/") if model.repo else model.base_repo
             return f"# {case.device.os} runs no commands: load {where} in an app built on {runtime(pick.runtime).name}"

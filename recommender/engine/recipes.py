@@ -45,9 +45,7 @@ def recipe_of(pick: Pick, device: Device, need: Need, catalog: Catalog) -> Recip
     if row is None:
         raise BadInputError(f"{how.name} has no {quantization or 'managed'} {model.name}: choose another combination.")
     variant = _Variant(row[0], pick.file_repo, pick.file_name)
-    found = how.accelerators_for(device, need.experimental)
-    wanted = need.accelerator or ""
-    accelerator = wanted if wanted in found else next(iter(found), "")
+    accelerator = pick.accelerator or how.accelerator_for(device, need.experimental)
     made = how.recipe(pick, RuntimeModel.of(model, variant), device, accelerator)
     return _in_an_app(made, pick, how.name) if device.os in WITHOUT_SHELL else made
 

@@ -93,13 +93,8 @@ def _log_share(value: Floats, worst: float, best: float) -> Floats:
 
 def runtime_points(runtimes: Mapping[str, RuntimeOnDevice], need: Need) -> dict[str, float]:
     """The runtime part of the score, 0–100, of each runtime on its device, for any model."""
-    numbers = scoring_numbers()
     best = _best_accelerator(runtimes)
-    return {
-        name: numbers["runtime_accelerator"] * _accelerated(runtime.accelerator, best)
-        + _other_points(runtime, need, numbers)
-        for name, runtime in runtimes.items()
-    }
+    return {name: _points(runtime, runtime.accelerator, need, best) for name, runtime in runtimes.items()}
 
 
 def _best_accelerator(runtimes: Mapping[str, RuntimeOnDevice]) -> str:
@@ -108,14 +103,19 @@ def _best_accelerator(runtimes: Mapping[str, RuntimeOnDevice]) -> str:
     return next((name for name in (*_PRAISED_GPUS, "npu") if name in used), "cpu")
 
 
-def _accelerated(accelerator: str, best: str) -> bool:
-    return accelerator in (best, "managed") or (accelerator in _PRAISED_GPUS and best != "cpu")
-
-
-def _other_points(runtime: RuntimeOnDevice, need: Need, numbers: Mapping[str, float]) -> float:
-    return numbers["runtime_try_here"] * runtime.can_try_here + numbers["runtime_users"] * (
-        need.users <= 1 or runtime.row.many_users
+def _points(runtime: RuntimeOnDevice, accelerator: str, need: Need, best: str) -> float:
+    numbers = scoring_numbers()
+    accelerated = accelerator in (best, "managed") or (accelerator in _PRAISED_GPUS and best != "cpu")
+    return (
+        numbers["runtime_accelerator"] * accelerated
+        + numbers["runtime_try_here"] * runtime.can_try_here
+        + numbers["runtime_users"] * (need.users <= 1 or _made_for_many(runtime, accelerator))
     )
+
+
+def _made_for_many(runtime: RuntimeOnDevice, accelerator: str) -> bool:
+    """Only on a GPU has anybody measured that an engine made for many users serves them better."""
+    return runtime.row.managed or (runtime.row.many_users and accelerator in GPU_ACCELERATORS)
 
 
 def score(case: Case, estimates: Estimates) -> Scores:
@@ -135,10 +135,14 @@ def score(case: Case, estimates: Estimates) -> Scores:
 
     best = _best_accelerator(case.runtimes)
     names, index = distinct(case.accelerator)
-    accelerated = np.array([_accelerated(name, best) for name in names], dtype=np.float64)[index]
-    others = {name: _other_points(runtime, case.need, numbers) for name, runtime in case.runtimes.items()}
-    of_kinds = np.array([others[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64)
-    runtime_value = numbers["runtime_accelerator"] * accelerated + of_kinds[rows.kind]
+    points = {
+        name: [_points(runtime, accelerator, case.need, best) for accelerator in names]
+        for name, runtime in case.runtimes.items()
+    }
+    of_kinds = np.array([points[runtime] for runtime, _, _ in rows.kinds], dtype=np.float64).reshape(
+        len(rows.kinds), len(names)
+    )
+    runtime_value = of_kinds[rows.kind, index]
 
     # A managed service has no speed and no memory here: neither praised nor blamed for it. A speed that nobody knows
     # is no reason to recommend anything.
@@ -164,7 +168,8 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
     if runtime.can_try_here:
         praise.append("can be tried and measured in this app")
     if case.need.users > 1:
-        praise.append("batches many users" if runtime.row.many_users else "is made for few users at once")
+        made = _made_for_many(runtime, case.accelerator[row])
+        praise.append("batches many users" if made else "is made for few users at once")
     return {
         "quality": (
             f"{rows.quality[row]:.0f} of 100 on this task, less {numbers['caution_standard_errors']:g} of its standard "

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.estimate.batching import batch_share
 from recommender.estimate.columns import look_up
+from recommender.estimate.memory import memory_formula
 from recommender.estimate.roofline import (
     Coefficients,
     DecodeTerms,
@@ -57,7 +59,8 @@ def decode(
     """Tokens/s of generation, of each sequence, when ``depth_tokens`` (n,) are already in the context.
 
     ``settings.parallel`` sequences are decoded together: the weights are read once for all, so each gets less and
-    all together more. Nothing was fitted for that, so the range widens as for an engine without measurements.
+    all together more, an engine on a GPU by its ``batch_share``. Nothing else was fitted for that, so the range widens
+    as for an engine without measurements.
     Callers estimating an answer pass the prompt plus half the answer. Layers that are not on the GPU
     (``memory.gpu_layers`` of ``memory.layers_total``) run on the CPU, and the two times add.
     NaN where the runtime does not run on the device or the model has no known size.
@@ -167,6 +170,8 @@ def _speed(
             took = decode_seconds(work, one.hardware, one.coefficients, sequences)
         else:
             took = prefill_seconds(work, one.hardware, one.coefficients, prompt_tokens, settings.ubatch_tokens)
+        if prompt_tokens is None:
+            took = took / _shares(variants, sequences, side)
         runs = np.array([backend is not None for backend in backends])[one.runtime_of_row]
         took = np.where(runs, took, np.nan)
         unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
@@ -181,6 +186,15 @@ def _speed(
         rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
     rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)
     return RangeColumns(value=rate, low=rate * np.exp(log_low), high=rate * np.exp(log_high))
+
+
+def _shares(variants: VariantColumns, sequences: Floats, side: Side) -> Floats:
+    """Share of the speed of ideal batching that each row (n,) reaches on a side; 1 for a single sequence."""
+    if side.accelerator == "cpu" or not (sequences > 1).any():
+        return np.ones(len(variants))
+    names, index = variants.runtimes
+    shares = np.array([batch_share(memory_formula(name)) for name in names])
+    return np.where(sequences > 1, shares[index], 1.0)
 
 
 @dataclass(frozen=True)
@@ -261,16 +275,17 @@ def row_terms(
         share = float(one.share[row])
         if share > 0 and math.isfinite(work.weight_bytes[row]):
             terms = decode_terms(work, one.hardware, one.coefficients, sequences)
+            longer = 1.0 / float(_shares(variants, sequences, one.side)[row])
             nominal = one.side.bandwidth_bytes_per_s
             found.append(
                 SideTerms(
                     one.side.accelerator,
                     share,
                     nominal,
-                    float(sustained_bandwidth(one.hardware, one.coefficients)[row]) / nominal,
+                    float(sustained_bandwidth(one.hardware, one.coefficients)[row]) / (nominal * longer),
                     share * float(batch_weight_bytes(work, sequences)[row]),
                     share * float(work.kv_bytes[row]),
-                    *(share * float(getattr(terms, name)[row]) for name in DecodeTerms.__dataclass_fields__),
+                    *(longer * share * float(getattr(terms, name)[row]) for name in DecodeTerms.__dataclass_fields__),
                 )
             )
     return tuple(found)
