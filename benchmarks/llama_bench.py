@@ -20,12 +20,12 @@ from pathlib import Path
 from calibration import wait_until_quiet
 from rehearsal import write_with_weights
 
+from recommender.catalog.queries import architecture_of
 from recommender.catalog.store import open_catalog
 from recommender.device import this_machine
 from recommender.engine.estimate_rows import default_threads
 from recommender.runner.measure import measure
 from recommender.runner.protocol import RunRequest
-from recommender.catalog.queries import architecture_of
 from recommender.trial import usual_settings
 
 CONTEXT_TOKENS = 1024

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
+from recommender.catalog.queries import architecture_of
 from recommender.catalog.store import open_catalog
 from recommender.runner import RunManager, RunRequest, protocol
 from recommender.runner.protocol import Message, Question
-from recommender.catalog.queries import architecture_of
 from recommender.runner.weightless import write_weightless
 from recommender.trial import usual_settings
 from recommender.types import MIB
