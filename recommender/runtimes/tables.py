@@ -157,6 +157,13 @@ def published(runtime: str, model_id: str, format: str, quantization: str) -> Pu
     return _published().get((runtime, model_id, format, quantization))
 
 
+def published_quantizations(runtime: str, model_id: str) -> tuple[str, ...]:
+    """In what quantizations a runtime's makers publish a model."""
+    return tuple(
+        row.quantization for row in _published().values() if (row.runtime, row.model_id) == (runtime, model_id)
+    )
+
+
 @cache
 def npu_models(runtime: str) -> Mapping[str, tuple[NpuModel, ...]]:
     """Model id → the NPUs that a runtime has it for. Empty for a runtime that uses no NPU."""
