@@ -121,7 +121,7 @@ def _variants(
             file = published.get((model_id, quantization))
             if file is not None:
                 row.update(repo=file.repo, file=file.file, published_bytes=file.bytes, availability="file")
-            elif model["gguf_repos"] and likely_in_repository(quantization, has, usual):
+            elif model["gguf_repos"] and likely_in_repository(quantization, has, {} if model_id in native else usual):
                 row.update(repo=model["gguf_repos"].split(";")[0].strip(), file="", availability="repo")
             else:
                 row.update(repo="", file="", availability="convert")

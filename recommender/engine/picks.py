@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.catalog.queries import models_by_id
-from recommender.engine.reasons import pick_reasons
+from recommender.engine.reasons import Rival, pick_reasons
 from recommender.engine.rules import Case, Verdict
 from recommender.engine.scoring import Scores, explain_parts, scoring_numbers
 from recommender.engine.words import seconds, size
 from recommender.estimate import Estimates
+from recommender.estimate.memory import memory_formula
 from recommender.runtimes import RuntimeModel, runtime
 from recommender.types import Estimate, Figure, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
 
@@ -50,9 +51,40 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
     builder = _Builder(judged, catalog, chosen)
     picks = [builder.pick(row) for row in chosen]
     return tuple(
-        replace(pick, reasons=pick_reasons(judged.case, picks, place, bool(judged.case.candidates.thinks[row])))
+        replace(
+            pick,
+            reasons=pick_reasons(
+                judged.case,
+                picks,
+                place,
+                bool(judged.case.candidates.thinks[row]),
+                () if place else _rivals(judged, row),
+            ),
+        )
         for place, (pick, row) in enumerate(zip(picks, chosen, strict=True))
     )
+
+
+def _rivals(judged: Judged, row: int) -> tuple[Rival, ...]:
+    """The best fitting row of the same model with each other engine, best score first."""
+    variants = judged.case.candidates.variants
+    same = (variants.model_id == variants.model_id[row]) & (judged.failures == 0)
+    engines = {memory_formula(str(variants.runtime[row]))}
+    found = []
+    for other in sorted(np.flatnonzero(same), key=lambda other: -judged.scores.total[other]):
+        engine = memory_formula(str(variants.runtime[other]))
+        if engine not in engines:
+            engines.add(engine)
+            decode = float(judged.estimates.decode.value[other])
+            found.append(
+                Rival(
+                    judged.case.runtimes[variants.runtime[other]].row.name,
+                    str(variants.quantization[other]) or "the service's weights",
+                    decode if np.isfinite(decode) else None,
+                    float(judged.case.candidates.quality[other]),
+                )
+            )
+    return tuple(rival for rival in found if rival.decode_tokens_per_s is not None)
 
 
 def build_one(judged: Judged, catalog: Catalog, row: int) -> Pick:

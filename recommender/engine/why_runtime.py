@@ -10,11 +10,10 @@ import numpy as np
 
 from recommender.catalog.queries import find_model
 from recommender.engine.candidates import question
-from recommender.engine.judging import CACHE, Asked, case_of, judge, understood
+from recommender.engine.judging import CACHE, Asked, case_of, free_bytes, judge, understood
 from recommender.engine.picks import Judged, build_one
 from recommender.engine.rules import RULES
 from recommender.engine.runtime_rules import RUNTIME_RULES, RuntimeOnDevice
-from recommender.engine.words import rate
 from recommender.errors import UnknownNameError
 from recommender.estimate.quant_loss import loss_points
 from recommender.runtimes import Runtime, RuntimeModel, all_runtimes, tables
@@ -101,28 +100,9 @@ def compared(verdict: RuntimeVerdict, chosen: Pick) -> str:
     mine, theirs = _memory_bytes(pick), _memory_bytes(chosen)
     if mine and theirs and abs(mine / theirs - 1) > 0.05:
         parts.append(f"{abs(mine / theirs - 1):.0%} {'more' if mine > theirs else 'less'} memory")
-    parts.append(
-        f"{abs(pick.score - chosen.score):.1f} points of score {'ahead' if pick.score > chosen.score else 'behind'}"
-    )
+    gap = pick.score - chosen.score
+    parts.append(f"{abs(gap):.1f} points of score {'ahead' if gap > 0 else 'behind'}" if abs(gap) >= 0.05 else "")
     return ", ".join(part for part in parts if part)
-
-
-def speeds(verdicts: Sequence[RuntimeVerdict], chosen: Pick) -> str:
-    """The decode speed of the chosen runtime beside the next one of another engine, "" where there is none.
-
-    Both are estimates of the same kind; the sentence gives both numbers.
-    """
-    mine = chosen.estimate.decode_tokens_per_s
-    others = [
-        (verdict.name, verdict.pick.quantization or "", verdict.pick.estimate.decode_tokens_per_s)
-        for verdict in verdicts
-        if verdict.runs and verdict.pick is not None and verdict.runtime != chosen.runtime
-    ]
-    known = [(figure.value, name, quantization) for name, quantization, figure in others if figure is not None]
-    if mine is None or not known:
-        return ""
-    value, name, quantization = max(known)
-    return f"{rate(mine.value)} here, {name} {rate(value)} with {quantization}, both estimated"
 
 
 def _faster(pick: Pick, chosen: Pick) -> str:
@@ -141,10 +121,11 @@ def _memory_bytes(pick: Pick) -> float:
 
 
 def _judged(asked: Asked, catalog: Catalog, calibration: Calibration | None) -> Judged:
-    """Everything the catalog knows of the question, experimental ways and own conversions included: rules tell."""
-    wanted = replace(asked.need, own_conversion=True, experimental=True)
+    """What the catalog has for the question; of named models also what has to be converted or is experimental."""
+    wanted = replace(asked.need, own_conversion=True, experimental=True) if asked.need.models else asked.need
     running = tuple(name for name, rule in asked.broken.items() if not rule)
-    found = CACHE.get(catalog, question(wanted, asked.task, running, (), np.inf, asked.numbers))
+    room = np.inf if asked.need.models else free_bytes(asked.budget)
+    found = CACHE.get(catalog, question(wanted, asked.task, running, (), room, asked.numbers))
     case = case_of(asked, found)
     rows = np.arange(len(found.variants))
     return judge(asked, case, [rule(case) for rule in RULES], rows, calibration)

@@ -233,7 +233,8 @@ class TableRuntime:
         if device is None:
             return ""
         if row.accelerators and not set(row.accelerators) & set(self.accelerators_for(device, experimental=True)):
-            return f"{self.name} runs {what} on {platforms.listing(row.accelerators)}, which this device lacks"
+            on = [place for place in tables.platforms(self.id) if place.accelerator in row.accelerators]
+            return f"{platforms.reason(self.name, on, device, experimental=True)}, for {what}"
         return platforms.capability_reason(f"{self.name} with {what}", row.min_compute_capability, device)
 
     def architecture_reason(self, architecture: str) -> str:
