@@ -81,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--write", type=Path, metavar="FOLDER", help="write the recipe and its files there")
     add_need_arguments(command)
 
+    command = add("runtimes", _runtimes, "one model on every runtime: what each would run it with, or why it does not")
+    device_arguments(command)
+    command.add_argument("--model", help="model id or name")
+    command.add_argument("--quant", help="only this quantization, such as Q4_K_M (each runtime's best)")
+    add_need_arguments(command)
+
     command = add("compare", _compare, "two to four picks side by side, every number")
     device_arguments(command)
     add_compare_arguments(command)
@@ -208,6 +214,12 @@ def _recommend(arguments: argparse.Namespace) -> None:
             top=arguments.top,
         )
     print_answer(arguments, recommendation_json(answer), recommendation_text(answer))
+
+
+def _runtimes(arguments: argparse.Namespace) -> None:
+    from recommender.cli_runtimes import runtimes_command
+
+    print_answer(arguments, *runtimes_command(arguments, chosen_device(arguments)))
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -86,6 +86,12 @@ def best_on_each(
     )
 
 
+def best(verdicts: Sequence[RuntimeVerdict]) -> Pick | None:
+    """The pick with the highest score among the runtimes that run the model."""
+    picks = [verdict.pick for verdict in verdicts if verdict.runs and verdict.pick]
+    return max(picks, key=lambda pick: pick.score, default=None)
+
+
 def compared(verdict: RuntimeVerdict, chosen: Pick) -> str:
     """How a runtime's way of running the model compares with the chosen pick, in a sentence without a full stop."""
     pick = verdict.pick

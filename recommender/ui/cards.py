@@ -71,8 +71,8 @@ def _tags(tags: list[str]) -> str:
 
 
 def _why(pick: Pick) -> str:
-    """The reason that its numbers do not say already: how good it is, and what it beat."""
-    return " ".join(dict.fromkeys((pick.reasons[0], pick.reasons[-1])))
+    """The reasons that its numbers do not say already: how good it is, why this runtime, and what it beat."""
+    return " ".join(dict.fromkeys((*pick.reasons[:2], pick.reasons[-1])))
 
 
 def _try_button(pick: Pick, here: bool, key: str, try_it: Try, primary: bool = False) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from recommender.engine.words import count
 from recommender.types import NearMiss, Recommendation
-from recommender.ui import limits, tables
+from recommender.ui import limits, runtimes_view, tables
 from recommender.ui.cards import headline
 from recommender.ui.words import plain
 
@@ -48,6 +48,7 @@ def nothing_fits(answer: Recommendation) -> None:
     if misses:
         st.markdown("**What one limit alone kept out**")
         st.table(tables.near_miss_table(misses), hide_index=True)
+    runtimes_view.nothing_on_any(answer)
     st.caption(f"{count(answer.considered)} combinations looked at. Kept out, each at the first limit that said no:")
     st.table(tables.rejected_table(answer), hide_index=True, width="content")
     for note in answer.notes:

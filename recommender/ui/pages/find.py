@@ -9,7 +9,7 @@ from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.types import Pick, Recommendation, Task
-from recommender.ui import batch_view, cards, empty, run_view, tables
+from recommender.ui import batch_view, cards, empty, run_view, runtimes_view, tables
 from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
@@ -85,6 +85,8 @@ def _compare(ticked: list[Pick]) -> None:
 def _decided(answer: Recommendation) -> None:
     for reason in answer.picks[0].reasons if answer.picks else ():
         st.markdown(f"- {plain(reason)}")
+    if answer.picks:
+        runtimes_view.other_runtimes(answer)
     st.caption(
         f"{count(answer.considered)} combinations of model, quantization and runtime were looked at; catalog of "
         f"{answer.catalog_date}. Kept out, each at the first limit that said no:"
