@@ -102,7 +102,7 @@ def compared(verdict: RuntimeVerdict, chosen: Pick) -> str:
     parts = [_faster(pick, chosen)]
     if abs(pick.quality - chosen.quality) >= 0.5:
         better = "better" if pick.quality > chosen.quality else "weaker"
-        parts.append(f"{abs(pick.quality - chosen.quality):.0f} points of quality {better}")
+        parts.append(f"{abs(pick.quality - chosen.quality):.1f} points of quality {better}")
     mine, theirs = _memory_bytes(pick), _memory_bytes(chosen)
     if mine and theirs and abs(mine / theirs - 1) > 0.05:
         parts.append(f"{abs(mine / theirs - 1):.0%} {'more' if mine > theirs else 'less'} memory")
