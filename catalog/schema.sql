@@ -436,7 +436,7 @@ CREATE TABLE runtime_formats (
     since_version VARCHAR,
     source VARCHAR NOT NULL,
     min_compute_capability VARCHAR CHECK (regexp_full_match(min_compute_capability, '\d+\.\d')), -- NVIDIA's
-    accelerators VARCHAR, -- separated by "|"; empty: all of the runtime's
+    accelerators VARCHAR, -- separated by "|"; empty: all of the runtime's but an NPU
     made_on_load BOOLEAN NOT NULL, -- the runtime makes it of the original weights while loading them
     UNIQUE (runtime, format, quantization)
 );

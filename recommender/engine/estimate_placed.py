@@ -1,4 +1,4 @@
-"""Estimates of rows that compute on different parts of one machine: each part sees the device its own way."""
+"""Estimates of rows that compute on different parts of one machine."""
 
 from __future__ import annotations
 
@@ -12,28 +12,43 @@ from recommender.engine import placement
 from recommender.engine.rules import Case
 from recommender.estimate import Estimates, estimate_columns
 from recommender.estimate.calibrate import Calibration
-from recommender.types import Floats, SettingsColumns, distinct
+from recommender.types import Floats, SettingsColumns
 
 Columns = TypeVar("Columns")
 
 
 def estimate_where_placed(
     case: Case, settings: SettingsColumns, prompt: Floats, gen: Floats, calibration: Calibration | None
-) -> tuple[Case, Estimates]:
-    """Every row estimated on what it computes on, and the case with what that is.
+) -> tuple[Case, SettingsColumns, Estimates]:
+    """Every row estimated on what it computes on; the case and the settings with what that is.
 
-    A row that a GPU's share of the machine's memory cannot hold computes on the CPU, where its runtime can do that
-    and memory has room: a GPU never takes away what works without it.
+    Rows on the CPU have no layer on a GPU. No NPU's speed is known to the fit: it reads the same memory as the CPU,
+    whose speed stands in for it. A row that a GPU's share of the machine's memory cannot hold computes on the CPU,
+    where its runtime can do that and memory has room: a GPU never takes away what works without it.
     """
+    settings = _placed(case, settings)
     estimates = _estimated(case, settings, prompt, gen, calibration)
     moved = _to_the_cpu(case, estimates)
     if not moved.size:
-        return case, estimates
-    accelerator = case.accelerator.copy()
-    accelerator[moved] = placement.CPU
-    case = replace(case, accelerator=accelerator)
-    on_cpu = _estimated(case, settings, prompt, gen, calibration, moved)
-    return case, _put(estimates, on_cpu, moved)
+        return case, settings, estimates
+    case = replace(case, placement=case.placement.moved(moved, placement.CPU))
+    settings = _placed(case, settings)
+    variants = _taken(case.candidates.variants, moved)
+    on_cpu = estimate_columns(
+        variants,
+        _taken(settings, moved),
+        case.device,
+        case.gpu_bytes,
+        prompt[moved],
+        gen[moved],
+        calibration=calibration,
+    )
+    return case, settings, _put(estimates, on_cpu, moved)
+
+
+def _placed(case: Case, settings: SettingsColumns) -> SettingsColumns:
+    on_cpu = case.placement.among((placement.CPU, placement.NPU))
+    return replace(settings, gpu_layers=np.where(on_cpu, 0.0, settings.gpu_layers))
 
 
 def _to_the_cpu(case: Case, estimates: Estimates) -> NDArray[np.int64]:
@@ -50,46 +65,38 @@ def _to_the_cpu(case: Case, estimates: Estimates) -> NDArray[np.int64]:
 
 
 def _estimated(
-    case: Case,
-    settings: SettingsColumns,
-    prompt: Floats,
-    gen: Floats,
-    calibration: Calibration | None,
-    only: NDArray[np.int64] | None = None,
+    case: Case, settings: SettingsColumns, prompt: Floats, gen: Floats, calibration: Calibration | None
 ) -> Estimates:
-    """Estimates of all rows, or of some, by groups that see the device alike."""
+    """Estimates of all rows; where some reach the GPU another way than others, by groups that reach it alike."""
     variants = case.candidates.variants
-    wanted = np.arange(len(variants)) if only is None else only
-    names, index = distinct(case.accelerator[wanted])
-    devices = [placement.seen_from(name, case.device) for name in names]
-    different: list[Any] = []
-    for device in devices:
-        if device not in different:
-            different.append(device)
-    group = np.array([different.index(device) for device in devices], dtype=np.intp)[index]
-    found: Estimates | None = None
-    for place, device in enumerate(different):
-        rows = wanted[group == place]
-        gpu_bytes = case.gpu_bytes if device.gpus else 0.0
-        some, how = variants, settings
-        if len(rows) < len(variants):
-            some, how = _take(variants, rows), _take(settings, rows)
-        part = estimate_columns(some, how, device, gpu_bytes, prompt[rows], gen[rows], calibration=calibration)
-        if len(different) == 1:
-            return part
-        found = _put(found or _blank(part, len(wanted)), part, np.flatnonzero(group == place))
-    if found is None:  # no rows at all
-        return estimate_columns(variants, settings, case.device, case.gpu_bytes, prompt, gen, calibration=calibration)
-    return found
+    seen = [placement.seen_from(name, case.device) for name in case.placement.names]
+    different = [device for place, device in enumerate(seen) if device not in seen[:place]]
+    group = np.array([different.index(device) for device in seen], dtype=np.intp)[case.placement.index]
+    parts = [(np.flatnonzero(group == place), device) for place, device in enumerate(different)]
+    parts = [(rows, device) for rows, device in parts if len(rows)]
+    if len(parts) <= 1:
+        device = parts[0][1] if parts else case.device
+        return estimate_columns(variants, settings, device, case.gpu_bytes, prompt, gen, calibration=calibration)
+    whole: Estimates | None = None
+    for rows, device in parts:
+        part = estimate_columns(
+            _taken(variants, rows),
+            _taken(settings, rows),
+            device,
+            case.gpu_bytes,
+            prompt[rows],
+            gen[rows],
+            calibration=calibration,
+        )
+        blank = whole or _each(part, lambda column: np.full(len(variants), np.nan, dtype=column.dtype))
+        whole = _put(blank, part, rows)
+    assert whole is not None
+    return whole
 
 
-def _take(columns: Columns, rows: NDArray[np.int64]) -> Columns:
+def _taken(columns: Columns, rows: NDArray[np.int64]) -> Columns:
     """The same columns for some rows."""
     return _each(columns, lambda column: column[rows])
-
-
-def _blank(columns: Columns, count: int) -> Columns:
-    return _each(columns, lambda column: np.full(count, np.nan, dtype=column.dtype))
 
 
 def _put(columns: Columns, part: Columns, rows: NDArray[np.int64]) -> Columns:

@@ -86,7 +86,7 @@ def free_bytes(budget: Budget) -> float:
 def case_of(asked: Asked, found: Candidates) -> Case:
     """What the rules look at."""
     longest_useful_s = scoring.answer_times(asked.need, asked.task)[1] * asked.numbers["useless_ratio"]
-    accelerator = placement.of_rows(found, asked.runtimes, asked.device, asked.need, asked.context_tokens)
+    placed = placement.of_rows(found, asked.runtimes, asked.device, asked.need, asked.context_tokens)
     return Case(
         asked.need,
         asked.task,
@@ -96,7 +96,7 @@ def case_of(asked: Asked, found: Candidates) -> Case:
         asked.runtimes,
         longest_useful_s,
         asked.device,
-        accelerator,
+        placed,
     )
 
 
@@ -108,9 +108,9 @@ def judge(
     calibration: Calibration | None,
 ) -> Judged:
     """Some rows of a case with their estimates, their scores and what every rule says of them."""
-    case = replace(case, candidates=take(case.candidates, rows), accelerator=case.accelerator[rows])
+    case = replace(case, candidates=take(case.candidates, rows), placement=case.placement.take(rows))
     settings, prompt, gen = workload(case, asked.device)
-    case, estimates = estimate_where_placed(case, settings, prompt, gen, calibration)
+    case, settings, estimates = estimate_where_placed(case, settings, prompt, gen, calibration)
     verdicts = [_at(verdict, rows) for verdict in first] + [rule(case, estimates) for rule in ESTIMATE_RULES]
     return Judged(
         case, settings, estimates, scoring.score(case, estimates), verdicts, count_failures(verdicts, len(rows))

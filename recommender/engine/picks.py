@@ -58,7 +58,7 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
                 picks,
                 place,
                 bool(judged.case.candidates.thinks[row]),
-                () if place else _rivals(judged, row),
+                None if place else _rivals(judged, row),
             ),
         )
         for place, (pick, row) in enumerate(zip(picks, chosen, strict=True))
@@ -296,7 +296,7 @@ class _Builder:
             file_repo=rows.repo[row],
             file_name=rows.file[row],
             experimental=rows.support[row] == "experimental",
-            accelerator=str(judged.case.accelerator[row]),
+            accelerator=judged.case.placement.at(row),
         )
         return replace(pick, command=self._command(pick, RuntimeModel.of(model, variant)))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.engine.runtime_rules import GPU_ACCELERATORS, RuntimeOnDevice
 from recommender.engine.words import count
 from recommender.runtimes import tables
 from recommender.runtimes.platforms import npu_makers, npu_name
-from recommender.types import Device, Need, Texts
+from recommender.types import Device, Need
 
 if TYPE_CHECKING:
     from recommender.engine.candidates import Candidates
@@ -20,10 +21,40 @@ if TYPE_CHECKING:
 NPU, CPU = "npu", "cpu"
 
 
+@dataclass(frozen=True)
+class Placement:
+    """What each row computes on: ``names`` at ``index`` (n,); "" where nothing is left."""
+
+    names: tuple[str, ...]
+    index: NDArray[np.intp]
+
+    def at(self, row: int) -> str:
+        return self.names[int(self.index[row])]
+
+    def among(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Whether each row computes on one of these, shape (n,)."""
+        return np.array([name in names for name in self.names], dtype=np.bool_)[self.index]
+
+    def take(self, rows: NDArray[np.int64]) -> Placement:
+        return Placement(self.names, self.index[rows])
+
+    def moved(self, rows: NDArray[np.int64], name: str) -> Placement:
+        """With some rows on another accelerator."""
+        names = self.names if name in self.names else (*self.names, name)
+        index = self.index.copy()
+        index[rows] = names.index(name)
+        return Placement(names, index)
+
+
 def of_kind(runtime: str, form: str, quantization: str, found: Sequence[str]) -> tuple[str, ...]:
-    """Which of the accelerators ``found`` a runtime uses for one format and quantization, best first."""
+    """Which of the accelerators ``found`` a runtime uses for one format and quantization, best first.
+
+    All of them where its row names none; an NPU only where the row names it.
+    """
     row = tables.format_row(runtime, form, quantization)
-    return tuple(name for name in found if row is None or not row.accelerators or name in row.accelerators)
+    if row is None or not row.accelerators:
+        return tuple(name for name in found if name != NPU)
+    return tuple(name for name in found if name in row.accelerators)
 
 
 def npu_reason(runtime: str, name: str, model_id: str, device: Device, context_tokens: int) -> str:
@@ -61,26 +92,25 @@ def of_rows(
     device: Device,
     need: Need,
     context_tokens: int,
-) -> Texts:
-    """What each row would compute on, shape (n,); "" where nothing is left."""
+) -> Placement:
+    """What each row would compute on."""
     found = [of_kind(runtime, form, name, runtimes[runtime].accelerators) for runtime, form, name in rows.kinds]
-    chosen = np.array([choose(names, need.accelerator, False) for names in found], dtype=object)[rows.kind]
+    of_kinds = [choose(names, need.accelerator, False) for names in found]
+    names = tuple(dict.fromkeys((*of_kinds, "")))
+    chosen = Placement(names, np.array([names.index(name) for name in of_kinds], dtype=np.intp)[rows.kind])
     able = np.array([NPU in names and need.accelerator in (None, NPU) for names in found], dtype=np.bool_)
-    for row in np.flatnonzero(able[rows.kind]):
-        runtime, model = str(rows.variants.runtime[row]), str(rows.variants.model_id[row])
-        if not npu_reason(runtime, runtime, model, device, context_tokens):
-            chosen[row] = NPU
-    return chosen
+    if not able.any():
+        return chosen
+    on_npu = [
+        row
+        for row in np.flatnonzero(able[rows.kind])
+        if not npu_reason(str(rows.variants.runtime[row]), "", str(rows.variants.model_id[row]), device, context_tokens)
+    ]
+    return chosen.moved(np.array(on_npu, dtype=np.int64), NPU)
 
 
 def seen_from(accelerator: str, device: Device) -> Device:
-    """The device as a candidate on this accelerator uses it.
-
-    No NPU's speed is known to the fit: it reads the same memory as the CPU, whose speed stands in for it.
-    """
-    if accelerator in (CPU, NPU):
-        return replace(device, gpus=())
-    if accelerator == "vulkan":
-        gpus = (replace(gpu, backend=accelerator) if gpu.backend else gpu for gpu in device.gpus)
-        return replace(device, gpus=tuple(gpus))
-    return device
+    """The device as a candidate on this accelerator uses it: a GPU through Vulkan in place of its own back end."""
+    if accelerator != "vulkan" or all(gpu.backend in ("", accelerator) for gpu in device.gpus):
+        return device
+    return replace(device, gpus=tuple(replace(gpu, backend=accelerator) if gpu.backend else gpu for gpu in device.gpus))

@@ -29,9 +29,12 @@ class Rival:
 
 
 def pick_reasons(
-    case: Case, picks: Sequence[Pick], place: int, thinks: bool, rivals: Sequence[Rival] = ()
+    case: Case, picks: Sequence[Pick], place: int, thinks: bool, rivals: Sequence[Rival] | None = None
 ) -> tuple[str, ...]:
-    """What speaks for the pick at ``place``, and what it beat or what beat it. The second sentence is its runtime's."""
+    """What speaks for the pick at ``place``, and what it beat or what beat it. The second sentence is its runtime's.
+
+    ``rivals`` are the other engines that could run it, best first; ``None`` where nobody looked for them.
+    """
     pick = picks[place]
     sentences = [_quality(pick), _runtime(case, pick, rivals), *_speed(case, pick, thinks), *_memory(case, pick)]
     if case.need.languages:
@@ -55,7 +58,7 @@ _ON = {"cpu": "the CPU", "npu": "the NPU", "webgpu": "the GPU"}
 _APIS = {"cuda": "CUDA", "rocm": "ROCm", "metal": "Metal", "vulkan": "Vulkan"}
 
 
-def _runtime(case: Case, pick: Pick, rivals: Sequence[Rival]) -> str:
+def _runtime(case: Case, pick: Pick, rivals: Sequence[Rival] | None) -> str:
     """Why this runtime: what it alone can do here, what it computes on, and the speed of the next engine beside its."""
     runtime = case.runtimes[pick.runtime]
     if runtime.row.managed:
@@ -75,7 +78,7 @@ def _runtime(case: Case, pick: Pick, rivals: Sequence[Rival]) -> str:
         )
     if rivals:
         parts.append(_beside(pick, rivals[0]))
-    elif _alone(case, pick):
+    elif rivals is not None and _alone(case, pick):
         parts.append(f"nothing else here takes {pick.quantization}")
     if case.need.enterprise:
         items = [item.upper() if item in ("sla", "rbac") else item for item in case.need.enterprise]

@@ -156,7 +156,7 @@ def judge_named(
         changes.append("allow experimental set-ups")
     _, prompt, gen = workload(judged.case, asked.device)
     variants, memory = with_rough_shapes(judged.case.candidates.variants), judged.estimates.memory
-    device = placement.seen_from(str(judged.case.accelerator[row]), asked.device)
+    device = placement.seen_from(judged.case.placement.at(row), asked.device)
     terms = row_terms(variants, judged.settings, memory, device, prompt + gen / 2, row)
     return Named(build_one(judged, catalog, row), tuple(against), tuple(changes), terms)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.placement import npu_reason
+from recommender.engine.placement import Placement, npu_reason
 from recommender.engine.runtime_rules import GPU_ACCELERATORS, RUNTIME_RULES, RuntimeOnDevice, RuntimeRule
 from recommender.engine.words import count, rate, seconds, size
-from recommender.types import Device, Floats, Need, Task, Texts, distinct
+from recommender.types import Device, Floats, Need, Task
 
 if TYPE_CHECKING:
     from recommender.device.budget import Budget
@@ -37,7 +37,7 @@ class Case:
     runtimes: dict[str, RuntimeOnDevice]
     longest_useful_s: float  # without a limit of their own nobody waits longer for this task
     device: Device
-    accelerator: Texts  # what each row computes on, shape (n,): as a runtime's accelerators, or ""
+    placement: Placement  # what each row computes on
 
     @property
     def ram_bytes(self) -> float:
@@ -51,8 +51,7 @@ class Case:
     @property
     def on_gpu(self) -> NDArray[np.bool_]:
         """Whether each row computes on a GPU, shape (n,)."""
-        names, index = distinct(self.accelerator)
-        return np.array([name in GPU_ACCELERATORS for name in names], dtype=np.bool_)[index]
+        return self.placement.among(GPU_ACCELERATORS)
 
     @property
     def free_bytes(self) -> float:
@@ -120,7 +119,7 @@ def quantization_is_taken(case: Case) -> Verdict:
 def accelerator_takes_it(case: Case) -> Verdict:
     """Something is left that the row can compute on; an NPU runs only models that have a variant for it."""
     rows = case.candidates
-    fails = np.asarray(case.accelerator == "", dtype=np.bool_)
+    fails = case.placement.among(("",))
 
     def reason(row: int) -> str:
         runtime = case.runtimes[rows.variants.runtime[row]]

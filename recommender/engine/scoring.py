@@ -15,7 +15,7 @@ from recommender.engine.words import seconds, size
 from recommender.errors import BadInputError, nearest
 from recommender.estimate import Estimates
 from recommender.paths import catalog_dir
-from recommender.types import Floats, Need, ScorePart, Task, distinct
+from recommender.types import Floats, Need, ScorePart, Task
 
 _PATIENCE = "answer_time_scale"
 PARTS = ("quality", "speed", "memory", "runtime")
@@ -134,7 +134,7 @@ def score(case: Case, estimates: Estimates) -> Scores:
     memory = _log_share(estimates.memory.total_bytes - estimates.memory.reclaimable_bytes, ceiling, floor)
 
     best = _best_accelerator(case.runtimes)
-    names, index = distinct(case.accelerator)
+    names, index = case.placement.names, case.placement.index
     points = {
         name: [_points(runtime, accelerator, case.need, best) for accelerator in names]
         for name, runtime in case.runtimes.items()
@@ -164,11 +164,12 @@ def explain_parts(case: Case, estimates: Estimates, row: int) -> dict[str, str]:
     total_bytes = float(estimates.memory.total_bytes[row] - estimates.memory.reclaimable_bytes[row])
     good_s, bad_s = answer_times(case.need, case.task)
     numbers = scoring_numbers()
-    praise = [_WHERE.get(case.accelerator[row], f"runs on the {case.accelerator[row].upper()} here")]
+    accelerator = case.placement.at(row)
+    praise = [_WHERE.get(accelerator, f"runs on the {accelerator.upper()} here")]
     if runtime.can_try_here:
         praise.append("can be tried and measured in this app")
     if case.need.users > 1:
-        made = _made_for_many(runtime, case.accelerator[row])
+        made = _made_for_many(runtime, accelerator)
         praise.append("batches many users" if made else "is made for few users at once")
     return {
         "quality": (

@@ -98,7 +98,7 @@ def memory(
     managed = variants.runtime == "azure-ai-foundry"
     nothing = np.where(managed, np.nan, 0.0)
     total = weights + kv + compute + overhead + nothing
-    whole_gpu = among(variants.runtimes, GPU_ONLY) & (_discrete(device) is not None)
+    whole_gpu = among(variants.runtimes, GPU_ONLY) & (split.gpu_layers > 0) & (_discrete(device) is not None)
     return MemoryColumns(
         weights_bytes=weights + nothing,
         kv_cache_bytes=kv + nothing,
@@ -213,7 +213,8 @@ def _split(
     room = budget - compute - head - _gpu_context(variants)
     fitting = np.where(room >= 0, 1.0 + np.floor(np.maximum(room, 0.0) / block), 0.0)
     layers = np.where(settings.gpu_layers < 0, fitting, settings.gpu_layers)
-    layers = np.clip(np.where(among(variants.runtimes, GPU_ONLY), total, layers), 0.0, total)
+    whole = among(variants.runtimes, GPU_ONLY) & (settings.gpu_layers != 0)  # 0 says that the CPU computes
+    layers = np.clip(np.where(whole, total, layers), 0.0, total)
     return _Split(layers, total, np.maximum(layers - 1.0, 0.0) / variants.n_layer, np.asarray(layers >= 1))
 
 

@@ -105,7 +105,7 @@ def _against(row: Platform, device: Device) -> tuple[int, str] | None:
         short = _below(row.min_compute_capability, [gpu for gpu in device.gpus if _has(gpu, "cuda")])
         if short:
             return _DETAIL, short
-    left_out = _left_out_gpu(row, device)
+    left_out = _left_out_gpu(row, device) if row.amd_gpus else ""
     if left_out:
         return _DETAIL, f"a GPU that it supports with {row.accelerator.upper()}, and {left_out} is none"
     missing = _missing_instructions(row, device)
@@ -150,7 +150,7 @@ def _left_out_gpu(row: Platform, device: Device) -> str:
     A name that does not tell which GPU it is passes.
     """
     gpus = [gpu.name for gpu in device.gpus if _has(gpu, row.accelerator)]
-    if not row.amd_gpus or any(not _NUMBERED.search(name) or re.search(row.amd_gpus, name) for name in gpus):
+    if any(not _NUMBERED.search(name) or re.search(row.amd_gpus, name) for name in gpus):
         return ""
     return gpus[0] if gpus else ""
 

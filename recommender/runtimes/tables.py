@@ -40,7 +40,7 @@ class FormatRow:
     support: str  # yes, experimental or no
     note: str
     min_compute_capability: str
-    accelerators: tuple[str, ...]  # empty: every one the runtime has
+    accelerators: tuple[str, ...]  # empty: every one the runtime has but an NPU
 
 
 @dataclass(frozen=True)
