@@ -6,4 +6,8 @@ from recommender.ui.navigation import MARK, WORDMARK, pages
 
 st.set_page_config(page_title="Rightsize", page_icon=MARK, layout="wide")
 st.logo(WORDMARK, size="large", icon_image=WORDMARK)
-st.navigation(pages(), position="top").run()
+page = st.navigation(pages(), position="top")
+try:
+    page.run()
+except OverflowError:  # Streamlit makes whole numbers of the URL's before it looks at their limits
+    st.error("The address holds a number without end. Open the page without it.", icon=":material/error:")

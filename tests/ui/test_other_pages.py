@@ -97,3 +97,13 @@ def test_a_run_that_is_not_known_any_more_is_said(open_page: Open) -> None:
 def test_a_model_in_the_url_that_does_not_exist_does_no_harm(open_page: Open, params: dict[str, str]) -> None:
     app = open_page("try_it", **params)
     assert not app.error
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e400"])
+@pytest.mark.parametrize("name", ["context", "users"])
+def test_a_number_without_end_in_the_url_gets_a_sentence(name: str, value: str, open_page: Open) -> None:
+    assert any("number without end" in error.value for error in open_page("", **{name: value}).error)
+
+
+def test_what_is_no_number_in_the_url_is_as_good_as_none(open_page: Open) -> None:
+    assert open_page("", context="nan", users="many").header
