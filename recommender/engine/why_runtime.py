@@ -17,13 +17,14 @@ from recommender.engine.runtime_rules import RUNTIME_RULES, RuntimeOnDevice
 from recommender.errors import UnknownNameError
 from recommender.estimate.quant_loss import loss_points
 from recommender.runtimes import Runtime, RuntimeModel, all_runtimes, tables
-from recommender.types import Device, Need, Pick
+from recommender.types import GIB, Device, Need, Pick
 
 if TYPE_CHECKING:
     from recommender.catalog.facts import ModelRow
     from recommender.catalog.store import Catalog
     from recommender.estimate.calibrate import Calibration
 
+_LEAST_ROOM_BYTES = GIB  # so that on the smallest device too something is there whose lack of memory can be told
 _ALIKE = 0.02  # share of the speed within which two are called equally fast
 
 
@@ -130,7 +131,7 @@ def _judged(asked: Asked, catalog: Catalog, calibration: Calibration | None) -> 
     """What the catalog has for the question; of named models also what has to be converted or is experimental."""
     wanted = replace(asked.need, own_conversion=True, experimental=True) if asked.need.models else asked.need
     running = tuple(name for name, rule in asked.broken.items() if not rule)
-    room = np.inf if asked.need.models else free_bytes(asked.budget)
+    room = np.inf if asked.need.models else max(free_bytes(asked.budget), _LEAST_ROOM_BYTES)
     found = CACHE.get(catalog, question(wanted, asked.task, running, (), room, asked.numbers))
     case = case_of(asked, found)
     rows = np.arange(len(found.variants))
