@@ -142,6 +142,35 @@ def test_a_radeon_is_driven_by_rocm_before_vulkan_and_by_vulkan_where_rocm_is_mi
     assert runtime("llama.cpp").accelerators_for(without) == ("vulkan", "cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "runs_on"),
+    [
+        ("Radeon RX 580", {"llama.cpp": "vulkan", "ollama": "vulkan", "vllm": "cpu"}),
+        ("Radeon RX 6700 XT", {"llama.cpp": "rocm", "ollama": "vulkan", "vllm": "cpu"}),
+        ("Radeon RX 7900 XTX", {"llama.cpp": "rocm", "ollama": "rocm", "vllm": "rocm"}),
+        ("AMD Instinct MI300X", {"llama.cpp": "rocm", "ollama": "rocm", "vllm": "rocm"}),
+        ("AMD Radeon Graphics", {"llama.cpp": "rocm", "ollama": "rocm", "vllm": "rocm"}),
+    ],
+)
+def test_an_amd_gpu_that_a_runtimes_rocm_lacks_is_left_to_vulkan_or_the_cpu(
+    name: str, runs_on: dict[str, str], make_device: Make, make_gpu: MakeGpu
+) -> None:
+    device = make_device("linux", gpus=(make_gpu("amd", "rocm", name=name),))
+    assert {id: runtime(id).accelerator_for(device) for id in runs_on} == runs_on
+
+
+def test_a_gpu_that_no_row_supports_is_named_in_the_reason(make_device: Make, make_gpu: MakeGpu) -> None:
+    laptop = make_device("linux", kind="laptop", gpus=(make_gpu("amd", "rocm", name="Radeon RX 580"),))
+    reason = runtime("vllm").device_reason(laptop)
+    assert reason == "vLLM needs a GPU that it supports with ROCM, and Radeon RX 580 is none"
+
+
+def test_a_format_for_a_gpu_that_is_too_old_says_both_numbers(make_device: Make, make_gpu: MakeGpu) -> None:
+    volta = make_device(gpus=(make_gpu("nvidia", "cuda", "7.0", "Tesla V100"),))
+    reason = runtime("vllm").quantization_reason("safetensors", "fp8", volta)
+    assert reason == "vLLM needs compute capability 7.5 or newer, and Tesla V100 has 7.0, for fp8"
+
+
 def test_a_managed_service_needs_nothing_of_the_device(make_device: Make) -> None:
     for device in (make_device(), make_device("ios", "arm64", "phone"), make_device("linux", "riscv64", "sbc")):
         assert runtime("azure-ai-foundry").accelerator_for(device) == "managed"

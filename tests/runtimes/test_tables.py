@@ -31,6 +31,8 @@ OUR_FILES = (
     "runtime_architectures.csv",
     "runtime_platforms.csv",
     "runtime_models.csv",
+    "runtime_npu_models.csv",
+    "runtime_batching.csv",
 )
 FORMATS = {"gguf", "mlx", "onnx", "safetensors", "mlc", "litert", "managed"}
 
@@ -45,7 +47,7 @@ def test_every_system_of_the_field_guide_has_a_row_and_a_module() -> None:
     assert {runtime.id for runtime in all_runtimes()} == FIELD_GUIDE
 
 
-@pytest.mark.parametrize("name", OUR_FILES[1:])
+@pytest.mark.parametrize("name", OUR_FILES[1:-1])
 def test_rows_speak_only_of_known_runtimes(name: str) -> None:
     assert {row["runtime"] for row in rows(name)} <= FIELD_GUIDE
 
@@ -74,6 +76,8 @@ def test_cells_are_trimmed_and_hold_one_line(name: str) -> None:
         ("runtime_platforms.csv", ("runtime", "os", "arch", "accelerator")),
         ("runtime_models.csv", ("runtime", "model_id", "format", "quantization")),
         ("runtime_models.csv", ("runtime", "name")),
+        ("runtime_npu_models.csv", ("runtime", "model_id", "npu")),
+        ("runtime_batching.csv", ("engine", "users", "hardware", "model")),
     ],
 )
 def test_no_fact_is_stated_twice(name: str, key: tuple[str, ...]) -> None:
@@ -162,6 +166,53 @@ def test_iq_types_are_not_for_the_browser() -> None:
 def test_only_the_managed_service_promises_an_sla() -> None:
     assert {row["id"] for row in rows("runtimes.csv") if row["sla"] == "yes"} == {"azure-ai-foundry"}
     assert {row["id"] for row in rows("runtimes.csv") if row["managed"] == "yes"} == {"azure-ai-foundry"}
+
+
+def test_an_npu_variant_belongs_to_a_runtime_and_a_format_that_use_an_npu() -> None:
+    models = {row["model_id"] for row in rows("models.csv")}
+    uses_npu = {
+        (row["runtime"], maker)
+        for row in rows("runtime_platforms.csv")
+        if row["accelerator"] == "npu"
+        for maker in row["vendors"].split("|")
+    }
+    named = {row["runtime"] for row in rows("runtime_formats.csv") if "npu" in row["accelerators"].split("|")}
+    for row in rows("runtime_npu_models.csv"):
+        assert row["model_id"] in models
+        assert (row["runtime"], row["npu"]) in uses_npu
+        assert row["runtime"] in named
+        assert not row["context_tokens"] or int(row["context_tokens"]) >= 1024
+    assert {runtime for runtime, _ in uses_npu} == {row["runtime"] for row in rows("runtime_npu_models.csv")}
+
+
+def test_accelerators_of_a_format_are_those_of_its_runtime() -> None:
+    has: dict[str, set[str]] = {}
+    for row in rows("runtime_platforms.csv"):
+        has.setdefault(row["runtime"], set()).add(row["accelerator"])
+    for row in rows("runtime_formats.csv"):
+        assert set(filter(None, row["accelerators"].split("|"))) <= has[row["runtime"]], row
+
+
+def test_a_browser_and_an_on_device_service_serve_one_user_and_a_number_of_users_has_its_source() -> None:
+    for row in rows("runtimes.csv"):
+        assert bool(row["users_max"]) == bool(row["users_max_source"])
+        if row["browser"] == "yes":
+            assert row["users_max"] == "1"
+        if row["many_users"] == "yes":
+            assert not row["users_max"]
+
+
+def test_only_rocm_rows_list_amd_gpus_and_every_pattern_is_a_regular_expression() -> None:
+    for row in rows("runtime_platforms.csv"):
+        assert bool(row["amd_gpus"]) == (row["accelerator"] == "rocm")
+        re.compile(row["amd_gpus"])
+
+
+def test_fp8_needs_a_gpu_from_compute_capability_7_5() -> None:
+    row = tables.format_row("vllm", "safetensors", "fp8")
+    assert row is not None
+    assert row.min_compute_capability == "7.5"
+    assert row.accelerators == ("cuda", "rocm")
 
 
 def test_a_missing_table_is_said_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
