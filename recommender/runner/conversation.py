@@ -11,7 +11,7 @@ from recommender.errors import RecommenderError
 from recommender.runner import protocol
 from recommender.runner.channel import Channel
 from recommender.runner.checks import Check, run_check
-from recommender.runner.protocol import Message, Question
+from recommender.runner.protocol import Message, Question, RunRequest, TokenCounts
 from recommender.runner.session import Answer, OnText
 from recommender.runner.thinking import ThinkingSplitter
 
@@ -53,6 +53,21 @@ def answer(channel: Channel, question: Question, answerer: Answerer) -> None:
             template=done.template,
         )
     )
+
+
+def play(request: RunRequest, channel: Channel, answerer: Answerer, measure: Callable[[TokenCounts], None]) -> None:
+    """Everything a run does with a loaded model: the answer before or after the measurements, checks, and a chat."""
+    question = request.question()
+    if question and request.answer_first:
+        answer(channel, question, answerer)
+    for counts in request.counts():
+        measure(counts)
+    if question and not request.answer_first:
+        answer(channel, question, answerer)
+    if request.checks:
+        run_checks(channel, request.checks, answerer)
+    if request.keep_loaded:
+        converse(channel, request.idle_s, answerer)
 
 
 class _Stopped(Exception):

@@ -3,14 +3,74 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from recommender.runner.noise import Noise
-from recommender.runner.protocol import Repeat, RunRequest, TokenCounts
-from recommender.types import Measurement
+import psutil
+
+from recommender.errors import BadInputError, RunError
+from recommender.runner.channel import Channel
+from recommender.runner.noise import Noise, NoiseProbe
+from recommender.runner.protocol import Repeat, RunRequest, TokenCounts, WarmUp
+from recommender.runner.session import Timing, timing_prompt
+from recommender.types import Measurement, Settings
+
+_WARM_UP_TOKENS = 8
+
+
+def time_repeats(
+    time_tokens: Callable[[list[int], int], Timing],
+    usable: int,
+    request: RunRequest,
+    counts: TokenCounts,
+    channel: Channel,
+    uses_gpu: bool,
+) -> tuple[list[Repeat], Noise]:
+    """Warm a loaded model up, then time it with fixed token counts, one event each.
+
+    Args:
+        time_tokens: prefills a prompt with an empty cache, then makes exactly so many tokens.
+        usable: token ids below this may stand in a prompt.
+
+    Raises:
+        RunError: the runtime counted other tokens than were asked for.
+    """
+    channel.send(WarmUp())
+    # Page the weights in and let clocks and caches settle; the count is the real one, so buffers reach full size.
+    time_tokens(timing_prompt(usable, counts.prompt_tokens, seed=0), min(counts.gen_tokens, _WARM_UP_TOKENS))
+    probe = NoiseProbe(uses_gpu=uses_gpu)
+    repeats: list[Repeat] = []
+    for number in range(1, request.repeats + 1):
+        timing = time_tokens(timing_prompt(usable, counts.prompt_tokens, number), counts.gen_tokens)
+        if (timing.prompt_tokens, timing.gen_tokens) != (counts.prompt_tokens, counts.gen_tokens):
+            raise RunError(
+                f"The runtime counted {timing.prompt_tokens} + {timing.gen_tokens} tokens instead of "
+                f"{counts.prompt_tokens} + {counts.gen_tokens}, so its times are not used."
+            )
+        repeat = Repeat(
+            number=number,
+            of=request.repeats,
+            prompt_tokens=timing.prompt_tokens,
+            gen_tokens=timing.gen_tokens,
+            prefill_tokens_per_s=timing.prompt_tokens / max(timing.prompt_s, 1e-9),
+            decode_tokens_per_s=timing.gen_tokens / max(timing.gen_s, 1e-9),
+            ttft_s=timing.ttft_s,
+        )
+        repeats.append(repeat)
+        channel.send(repeat)
+    return repeats, probe.finish([repeat.decode_tokens_per_s for repeat in repeats])
+
+
+def check_context(settings: Settings, most: int | None, name: str) -> None:
+    """Raises ``BadInputError`` when a run's context is above what its model was made for, where that is known."""
+    if most is not None and settings.context_tokens > most:
+        raise BadInputError(
+            f"The context of {settings.context_tokens} tokens is above the {most} that {name} was made for: lower it."
+        )
 
 
 def measurement(
@@ -54,3 +114,18 @@ def measurement(
         **request.predicted_speeds(counts),
     }
     return Measurement(**{**found, **about})
+
+
+def peak_resident_bytes() -> float | None:
+    """The most memory this process had resident, as the operating system counted it."""
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset)
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return float(line.split()[1]) * 1024
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

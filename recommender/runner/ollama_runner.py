@@ -93,17 +93,7 @@ class _Run:
             self._name = model.name
             self._check_context()
             self._channel.send(protocol.Loading(model.name, float(model.size_bytes), f"ollama {self._server.version}"))
-            question = request.question()
-            if question and request.answer_first:
-                conversation.answer(self._channel, question, self._answer)
-            for counts in request.counts():
-                self._measure(model, counts)
-            if question and not request.answer_first:
-                conversation.answer(self._channel, question, self._answer)
-            if request.checks:
-                conversation.run_checks(self._channel, request.checks, self._answer)
-            if request.keep_loaded:
-                conversation.converse(self._channel, request.idle_s, self._answer)
+            conversation.play(request, self._channel, self._answer, lambda counts: self._measure(model, counts))
 
     def _installed(self) -> InstalledModel | None:
         return next((model for model in installed_models(self._server) if same_name(model.name, self._name)), None)

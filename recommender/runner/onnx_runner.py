@@ -5,86 +5,21 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recommender.errors import BadInputError, OutOfMemoryError, RecommenderError, RunError, RuntimeMissingError
 from recommender.runner import conversation, protocol
 from recommender.runner.channel import Channel, open_channel
-from recommender.runner.measuring import measurement
-from recommender.runner.noise import NoiseProbe
+from recommender.runner.measuring import check_context, measurement, peak_resident_bytes, time_repeats
+from recommender.runner.onnx_folder import ADVICE, folder_bytes, installed, read_folder
 from recommender.runner.protocol import Question, RunRequest, TokenCounts
-from recommender.runner.session import Answer, OnText, Timing, timing_prompt
+from recommender.runner.session import Answer, OnText, Timing
 from recommender.runner.thinking import OPEN
-from recommender.runner.worker import peak_resident_bytes
-
-ADVICE = "ONNX Runtime GenAI is not installed here. Add it with `pip install onnxruntime-genai`."
-_CONFIG = "genai_config.json"
-_LARGEST_CONFIG_BYTES = 1 << 20
-_OWN_PROGRAM = "custom_ops_library"  # a key of the session options
-_PACKAGES = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml")
-
-
-def installed() -> str:
-    """The library with its version; "" where it is not installed. It is not imported."""
-    if importlib.util.find_spec("onnxruntime_genai") is None:
-        return ""
-    for package in _PACKAGES:
-        try:
-            return f"{package} {importlib.metadata.version(package)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "onnxruntime-genai"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """What a folder's ``genai_config.json`` says of its model."""
-
-    vocabulary_tokens: int
-    context_tokens: int | None  # the longest it was made for
-
-
-def read_folder(folder: str) -> Folder:
-    """Read a folder's configuration; nothing is loaded.
-
-    Raises:
-        BadInputError: it is no folder for ONNX Runtime GenAI, or one that would run a program of its own.
-    """
-    path = Path(folder) / _CONFIG
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG_BYTES:
-            raise ValueError("too large")
-        text = path.read_text(encoding="utf-8")
-        model = json.loads(text)["model"]
-        vocabulary, context = model["vocab_size"], model.get("context_length")
-    except OSError as error:
-        raise BadInputError(f"{folder} has no {_CONFIG}: name the folder that Olive or the model builder made.") from (
-            error
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadInputError(f"{path} cannot be read: make the folder again.") from error
-    if not _is_count(vocabulary):
-        raise BadInputError(f"{path} names no size of vocabulary: make the folder again.")
-    if _OWN_PROGRAM in text:
-        raise BadInputError(f"{path} asks for a program library of its own, which is not loaded here: make it anew.")
-    return Folder(vocabulary, context if _is_count(context) else None)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9
-
-
-def folder_bytes(folder: str) -> float:
-    """Bytes of the model's own files, tokenizer left out."""
-    files = (file for ending in ("*.onnx", "*.data", "*.bin", "*.xml") for file in Path(folder).glob(ending))
-    return float(sum(file.stat().st_size for file in files))
 
 
 def _let_providers_in(library: Any) -> None:
@@ -177,9 +112,7 @@ class _Session:
 
 def run(request: RunRequest, channel: Channel) -> None:
     name, folder = Path(request.model_path).name, read_folder(request.model_path)
-    most, wanted = folder.context_tokens, request.settings.context_tokens
-    if most is not None and wanted > most:
-        raise BadInputError(f"The context of {wanted} tokens is above the {most} that {name} was made for: lower it.")
+    check_context(request.settings, folder.context_tokens, name)
     library = installed()
     if not library:
         raise RuntimeMissingError(ADVICE)
@@ -194,64 +127,26 @@ def run(request: RunRequest, channel: Channel) -> None:
         cause = OutOfMemoryError if "alloc" in str(error).lower() else RunError
         raise cause(f"ONNX Runtime could not load {name}: {_short(error)}. Make the folder again.") from error
     load_s = time.perf_counter() - started
-    question = request.question()
-    if question and request.answer_first:
-        conversation.answer(channel, question, session.answer)
-    for counts in request.counts():
-        _measure(session, folder.vocabulary_tokens, request, counts, channel, name, file_bytes, library, load_s)
-    if question and not request.answer_first:
-        conversation.answer(channel, question, session.answer)
-    if request.checks:
-        conversation.run_checks(channel, request.checks, session.answer)
-    if request.keep_loaded:
-        conversation.converse(channel, request.idle_s, session.answer)
 
-
-def _measure(
-    session: _Session,
-    usable: int,
-    request: RunRequest,
-    counts: TokenCounts,
-    channel: Channel,
-    name: str,
-    file_bytes: float,
-    library: str,
-    load_s: float,
-) -> None:
-    channel.send(protocol.WarmUp())
-    session.time_tokens(timing_prompt(usable, counts.prompt_tokens, seed=0), min(counts.gen_tokens, 8))
-    probe = NoiseProbe()
-    repeats = []
-    for number in range(1, request.repeats + 1):
-        timing = session.time_tokens(timing_prompt(usable, counts.prompt_tokens, number), counts.gen_tokens)
-        if timing.gen_tokens != counts.gen_tokens:
-            raise RunError(f"The runtime made {timing.gen_tokens} tokens instead of {counts.gen_tokens}.")
-        repeat = protocol.Repeat(
-            number=number,
-            of=request.repeats,
-            prompt_tokens=timing.prompt_tokens,
-            gen_tokens=timing.gen_tokens,
-            prefill_tokens_per_s=timing.prompt_tokens / max(timing.prompt_s, 1e-9),
-            decode_tokens_per_s=timing.gen_tokens / max(timing.gen_s, 1e-9),
-            ttft_s=timing.ttft_s,
+    def measure(counts: TokenCounts) -> None:
+        usable = folder.vocabulary_tokens
+        repeats, noise = time_repeats(session.time_tokens, usable, request, counts, channel, uses_gpu=False)
+        result = measurement(
+            request,
+            counts,
+            repeats,
+            noise,
+            file_name=name,
+            file_bytes=file_bytes,
+            binding=library,
+            build=library,
+            load_s=load_s,
+            memory=None,  # the library does not tell its parts
+            peak_resident_bytes=peak_resident_bytes(),
         )
-        repeats.append(repeat)
-        channel.send(repeat)
-    noise = probe.finish([repeat.decode_tokens_per_s for repeat in repeats])
-    result = measurement(
-        request,
-        counts,
-        repeats,
-        noise,
-        file_name=name,
-        file_bytes=file_bytes,
-        binding=library,
-        build=library,
-        load_s=load_s,
-        memory=None,  # the library does not tell its parts
-        peak_resident_bytes=peak_resident_bytes(),
-    )
-    channel.send(protocol.Result(result))
+        channel.send(protocol.Result(result))
+
+    conversation.play(request, channel, session.answer, measure)
 
 
 def _short(error: BaseException) -> str:

@@ -159,19 +159,8 @@ class _Run:
         self._client = self._server.client(request.longest_silence_s)
 
     def play(self) -> None:
-        request = self._request
-        self._channel.send(protocol.Loading(request.file, 0.0, self._server.name))
-        question = request.question()
-        if question and request.answer_first:
-            conversation.answer(self._channel, question, self._answer)
-        for counts in request.counts():
-            self._measure(counts)
-        if question and not request.answer_first:
-            conversation.answer(self._channel, question, self._answer)
-        if request.checks:
-            conversation.run_checks(self._channel, request.checks, self._answer)
-        if request.keep_loaded:
-            conversation.converse(self._channel, request.idle_s, self._answer)
+        self._channel.send(protocol.Loading(self._request.file, 0.0, self._server.name))
+        conversation.play(self._request, self._channel, self._answer, self._measure)
 
     def _measure(self, counts: TokenCounts) -> None:
         self._channel.send(protocol.WarmUp())

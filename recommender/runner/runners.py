@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from recommender.errors import Cancelled, RecommenderError, RunError
-from recommender.runner import child, hub, ollama_server, onnx_runner, protocol
+from recommender.runner import child, hub, ollama_server, onnx_folder, protocol
 from recommender.runner.bindings import choose_binding
 from recommender.runner.protocol import Command, Event, RunRequest
 from recommender.types import GIB
@@ -247,12 +247,12 @@ class OnnxRunner(_ProcessRunner):
     _MODULE = "recommender.runner.onnx_runner"
 
     def probe(self) -> Availability:
-        library = onnx_runner.installed()
-        return Availability(library or "ONNX Runtime GenAI", bool(library), "" if library else onnx_runner.ADVICE)
+        library = onnx_folder.installed()
+        return Availability(library or "ONNX Runtime GenAI", bool(library), "" if library else onnx_folder.ADVICE)
 
     def plan(self, request: RunRequest) -> Plan:
         try:
-            onnx_runner.read_folder(request.model_path)
+            onnx_folder.read_folder(request.model_path)
         except RecommenderError as error:
             return Plan(0.0, 0.0, str(error))
         return Plan(0.0, 0.0)

@@ -14,7 +14,7 @@ from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import GgufHeader, read_header
 from recommender.runner.hub import cached
 from recommender.runner.ollama_server import InstalledModel, find_server, installed_models, name_for
-from recommender.runner.onnx_runner import folder_bytes
+from recommender.runner.onnx_folder import folder_bytes
 from recommender.runner.runners import Availability, make_runner
 from recommender.runtimes import tables
 from recommender.trial import Source

@@ -159,9 +159,9 @@ def test_a_full_disk_is_told_before_the_click(open_page: Open, monkeypatch: pyte
 def test_onnx_runtime_is_offered_only_where_it_is_installed(
     open_page: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("recommender.runner.onnx_runner.installed", lambda: "")
+    monkeypatch.setattr("recommender.runner.onnx_folder.installed", lambda: "")
     assert sources.ONNX not in open_page("try_it").segmented_control(key="where").options
-    monkeypatch.setattr("recommender.runner.onnx_runner.installed", lambda: "onnxruntime-genai 0.14.1")
+    monkeypatch.setattr("recommender.runner.onnx_folder.installed", lambda: "onnxruntime-genai 0.14.1")
     app = open_page("try_it", where=sources.ONNX)
     app.text_input(key="onnx_path").set_value(str(tmp_path)).run()
     assert not app.exception

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recommender.cli import main
 from recommender.errors import BadInputError
-from recommender.runner import onnx_runner
-from recommender.runner.onnx_runner import Folder
+from recommender.runner import onnx_folder
+from recommender.runner.onnx_folder import Folder
 from recommender.runner.protocol import RunRequest
 from recommender.runner.runners import make_runner
 from tests.runner.conftest import SETTINGS
@@ -29,23 +29,23 @@ def request(path: str) -> RunRequest:
 
 
 def test_vocabulary_and_context_are_read_from_the_folder(tmp_path: Path) -> None:
-    assert onnx_runner.read_folder(folder(tmp_path)) == Folder(320, None)
+    assert onnx_folder.read_folder(folder(tmp_path)) == Folder(320, None)
     config = {"model": {"vocab_size": 320, "context_length": 2048}}
-    assert onnx_runner.read_folder(folder(tmp_path, config)) == Folder(320, 2048)
+    assert onnx_folder.read_folder(folder(tmp_path, config)) == Folder(320, 2048)
 
 
 def test_a_folder_with_a_program_of_its_own_is_refused(tmp_path: Path) -> None:
     options = {"custom_ops_library": "evil.so"}
     config = {"model": {"vocab_size": 320, "decoder": {"session_options": options}}}
     with pytest.raises(BadInputError, match="program library"):
-        onnx_runner.read_folder(folder(tmp_path, config))
+        onnx_folder.read_folder(folder(tmp_path, config))
 
 
 def test_only_the_models_own_files_count_as_its_bytes(tmp_path: Path) -> None:
     path = folder(tmp_path)
     for name, size in (("model.onnx", 10), ("model.onnx.data", 200), ("tokenizer.json", 4000)):
         (tmp_path / name).write_bytes(bytes(size))
-    assert onnx_runner.folder_bytes(path) == 210
+    assert onnx_folder.folder_bytes(path) == 210
 
 
 def test_a_folder_of_something_else_is_said_before_anything_starts(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_whatever_a_configuration_says_is_a_size_or_refused(
 ) -> None:
     path = folder(tmp_path_factory.mktemp("made"), config)
     try:
-        found = onnx_runner.read_folder(path)
+        found = onnx_folder.read_folder(path)
     except BadInputError:
         return
     assert 0 < found.vocabulary_tokens < 10**9
@@ -80,7 +80,7 @@ def test_whatever_a_configuration_says_is_a_size_or_refused(
 def test_a_configuration_that_is_none_is_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "genai_config.json").write_bytes(content)
     with pytest.raises(BadInputError, match="again"):
-        onnx_runner.read_folder(str(tmp_path))
+        onnx_folder.read_folder(str(tmp_path))
 
 
 def test_a_run_needs_a_folder() -> None:
@@ -95,7 +95,7 @@ def test_a_context_above_the_models_own_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_the_library_the_command_says_how_to_add_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if onnx_runner.installed():
+    if onnx_folder.installed():
         pytest.skip("ONNX Runtime GenAI is installed here")
     assert main(("measure", "--onnx", folder(tmp_path), "--json")) == 1
     assert "pip install onnxruntime-genai" in json.loads(capsys.readouterr().out)["error"]
