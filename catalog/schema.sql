@@ -797,6 +797,47 @@ CREATE TABLE scoring (
     why VARCHAR NOT NULL
 );
 
+-- ── what live sources say; the shipped files are empty, a refresh fills its own ─────────────────────────────
+
+-- One row per thing published anywhere: which model it is, and when it was last seen there.
+CREATE TABLE sightings (
+    source VARCHAR NOT NULL, -- hugging-face, azure-ai-foundry, foundry-local, ollama, gguf
+    entry_id VARCHAR NOT NULL, -- as the source names it
+    model_id VARCHAR, -- empty: what it is was not recognised
+    relation VARCHAR NOT NULL CHECK (relation IN ('original', 'quantized', 'finetune', 'adapter', 'merge', 'copy',
+        'service', 'installed', 'unknown')),
+    why VARCHAR NOT NULL, -- it is taken for that model
+    name VARCHAR NOT NULL,
+    publisher VARCHAR,
+    trust VARCHAR NOT NULL CHECK (trust IN ('maker', 'quantizer', 'other', 'local')),
+    format VARCHAR NOT NULL,
+    url VARCHAR,
+    version VARCHAR, -- a commit, digest or version number
+    license_id VARCHAR,
+    gated BOOLEAN,
+    downloads BIGINT CHECK (downloads >= 0),
+    created VARCHAR CHECK (regexp_full_match(created, '20\d\d-[01]\d-[0-3]\d')),
+    modified VARCHAR CHECK (regexp_full_match(modified, '20\d\d-[01]\d-[0-3]\d')),
+    lifecycle VARCHAR CHECK (lifecycle IN ('preview', 'current', 'deprecated', 'retired')),
+    runtime VARCHAR,
+    details VARCHAR, -- name=value, separated by ";"
+    read_at VARCHAR NOT NULL, -- ISO 8601, UTC
+    first_seen VARCHAR NOT NULL,
+    gone_at VARCHAR, -- when it was found missing
+    PRIMARY KEY (source, entry_id)
+);
+
+-- Where two sources differ on one figure: both, and why one was taken.
+CREATE TABLE conflicts (
+    model_id VARCHAR NOT NULL REFERENCES models (model_id),
+    field VARCHAR NOT NULL,
+    chosen VARCHAR NOT NULL,
+    chosen_source VARCHAR NOT NULL,
+    other VARCHAR NOT NULL,
+    other_source VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL
+);
+
 -- ── derived by the build from the estimate room; no CSV ─────────────────────────────────────────────────────
 
 CREATE TABLE shapes (
@@ -869,6 +910,13 @@ CREATE TABLE candidates (
     PRIMARY KEY (model_id, format, quantization, runtime)
 );
 COMMENT ON TABLE candidates IS 'derived: one row per variant × runtime that takes it';
+
+CREATE TABLE lifecycles (
+    model_id VARCHAR PRIMARY KEY REFERENCES models (model_id),
+    state VARCHAR NOT NULL CHECK (state IN ('new', 'current', 'superseded', 'withdrawn')),
+    why VARCHAR NOT NULL -- a sentence with the dates it rests on
+);
+COMMENT ON TABLE lifecycles IS 'derived: one row per model';
 
 CREATE TABLE build_info (
     fingerprint VARCHAR NOT NULL, -- of the CSVs, this file and the code that derives

@@ -124,10 +124,10 @@ def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -
 
 
 def _catalog_date(connection: DuckDBPyConnection) -> str:
-    """The newest date of any fact: release dates of models, and whatever other tables keep in a column ``date``."""
+    """The newest date of any fact: release dates of models, and when a row was read or dated."""
     columns = connection.execute(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()"
-        " AND column_name IN ('date', 'release_date', 'checked_date')"
+        " AND column_name IN ('date', 'release_date', 'checked_date', 'read_at')"
     ).fetchall()
     newest = ""
     for table, column in columns:

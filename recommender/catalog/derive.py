@@ -39,7 +39,7 @@ _LAYOUT_TOLERANCE = 0.02
 
 
 def derive(connection: DuckDBPyConnection, loaded: Mapping[str, CsvTable]) -> list[str]:
-    """Fill shapes, variants, abilities, quant_losses and candidates; returns notes about what is thin."""
+    """Fill shapes, variants, abilities, quant_losses, lifecycles and candidates; returns notes about what is thin."""
     models = loaded["models"].records()
     own = {row["model_id"]: row for row in loaded["architectures"].records()}
     merged = [merge_rows(row, own.get(row["model_id"])) for row in models]
@@ -50,6 +50,7 @@ def derive(connection: DuckDBPyConnection, loaded: Mapping[str, CsvTable]) -> li
         notes += _variants(connection, merged, architectures, refused, loaded)
         _quant_losses(connection)
         _insert(connection, "abilities", [vars(ability) for ability in fitting.result()])
+    _lifecycles(connection)
     return notes + _candidates(connection)
 
 
@@ -240,6 +241,32 @@ def _quant_losses(connection: DuckDBPyConnection) -> None:
     )
     columns = {"model_id": model_ids, "quantization": quantizations, "points": points.tolist()}
     _insert_columns(connection, "quant_losses", columns)
+
+
+def _lifecycles(connection: DuckDBPyConnection) -> None:
+    """Where each model stands: withdrawn when no source that listed it does any more, new by its release date."""
+    connection.execute(
+        """
+        INSERT INTO lifecycles
+        WITH seen AS (
+            SELECT model_id, min(gone_at) AS gone_at, bool_and(gone_at IS NOT NULL) AS gone,
+                   string_agg(DISTINCT source, ', ') AS sources
+            FROM sightings WHERE relation IN ('original', 'quantized') AND model_id IS NOT NULL GROUP BY model_id
+        ), today AS (
+            SELECT greatest(max(rpad(release_date, 10, '-01')), (SELECT max(read_at[:10]) FROM sightings))::DATE AS day
+            FROM models
+        )
+        SELECT m.model_id,
+               CASE WHEN s.gone THEN 'withdrawn' WHEN m.superseded_by IS NOT NULL THEN 'superseded'
+                    WHEN today.day - rpad(m.release_date, 10, '-01')::DATE <= n.value THEN 'new' ELSE 'current' END,
+               CASE WHEN s.gone THEN 'No longer listed by ' || s.sources || ' since ' || s.gone_at[:10] || '.'
+                    WHEN m.superseded_by IS NOT NULL THEN 'Superseded by ' || m.superseded_by || '.'
+                    WHEN m.release_date IS NULL THEN 'Its release date is not recorded.'
+                    ELSE 'Released ' || m.release_date || '.' END
+        FROM models m CROSS JOIN today CROSS JOIN (SELECT value FROM scoring WHERE name = 'new_model_days') n
+        LEFT JOIN seen s USING (model_id)
+        """
+    )
 
 
 def _candidates(connection: DuckDBPyConnection) -> list[str]:

@@ -1,0 +1,1 @@
+"""Live sources that raise the shipped catalog: each asks one place and gives what it found as entries."""
