@@ -35,6 +35,11 @@ def catalog_database() -> Path:
     return data_dir() / "catalog.duckdb"
 
 
+def live_dir() -> Path:
+    """What refreshes brought: overlays of the catalog, and the entries they were made of."""
+    return data_dir() / "live"
+
+
 def measurements_database() -> Path:
     return data_dir() / "measurements.duckdb"
 
@@ -60,6 +65,7 @@ def all_paths() -> dict[str, Path]:
         "catalog_csv": catalog_dir(),
         "data": data_dir(),
         "catalog_database": catalog_database(),
+        "live": live_dir(),
         "measurements_database": measurements_database(),
         "probe": probe_file(),
         "models": models_dir(),

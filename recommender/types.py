@@ -23,6 +23,15 @@ GIB = 1024**3
 MIB = 1024**2
 
 
+# Upper bounds by total parameters; above the last is "Large", outside the range of small language models.
+TIER_BOUNDS = (("Micro", 1.5e9), ("Small", 14e9), ("Medium", 31e9))
+
+
+def tier_of(params_total: float) -> str:
+    """The tier of a model with so many parameters in all."""
+    return next((tier for tier, bound in TIER_BOUNDS if params_total < bound), "Large")
+
+
 def distinct(values: Texts) -> tuple[list[str], NDArray[np.intp]]:
     """Distinct texts in order of appearance, and for each row (n,) the index of its own."""
     known: dict[str, int] = {}

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from recommender import paths
-from recommender.catalog import derive
+from recommender.catalog import derive, overlay
 from recommender.catalog.database import CREATE, WRITE_ERRORS, attach, connect, detach, first_line, not_writable
 from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
-from recommender.catalog.load import create_tables, insert_columns, load_all, tables
+from recommender.catalog.load import create_tables, insert_columns, tables
 from recommender.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def package_version() -> str:
         return ""
 
 
-def build(csv_dir: Path | None = None, database_path: Path | None = None) -> BuildReport:
+def build(csv_dir: Path | None = None, database_path: Path | None = None, live: Path | None = None) -> BuildReport:
     """Build the catalog database and move it into place. A failed build leaves the old one as it was.
 
     Several processes may build at once: each writes its own file, and the last one to finish stays.
@@ -57,6 +57,7 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None) -> Bui
     Args:
         csv_dir: the folder with the CSV files; the shipped catalog by default.
         database_path: the file to make; in the user's data folder by default.
+        live: the folder of what a refresh adds; none by default.
 
     Raises:
         CatalogError: a row is bad (file, line, column and reason are in the message) or a step cannot work.
@@ -70,7 +71,7 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None) -> Bui
         _remove_leftovers(database_path)
         with contextlib.closing(connect()) as connection, _removed(beside):
             attach(connection, beside, CREATE)
-            report = fill(connection, csv_dir, database_path)
+            report = fill(connection, csv_dir, live, database_path)
             detach(connection)
             os.replace(beside, database_path)
     except WRITE_ERRORS as error:
@@ -78,17 +79,17 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None) -> Bui
     return report
 
 
-def build_in_memory(connection: DuckDBPyConnection, csv_dir: Path) -> BuildReport:
+def build_in_memory(connection: DuckDBPyConnection, csv_dir: Path, live: Path | None = None) -> BuildReport:
     """The same build into a database that lives as long as ``connection``, attached as ``catalog``."""
     attach(connection, ":memory:", "TYPE duckdb")
-    return fill(connection, csv_dir, None)
+    return fill(connection, csv_dir, live, None)
 
 
-def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -> BuildReport:
+def fill(connection: DuckDBPyConnection, csv_dir: Path, live: Path | None, database: Path | None) -> BuildReport:
     """Make and fill every table in the connection's current database, in one transaction."""
     started = time.monotonic()
     # Taken before reading: a file that is edited meanwhile then counts as changed, and the next start builds again.
-    files = inputs(csv_dir)
+    files = inputs(csv_dir, live)
     version = package_version()
     before, print_before = stamp(files), fingerprint(files, version)
     connection.begin()
@@ -99,7 +100,7 @@ def fill(connection: DuckDBPyConnection, csv_dir: Path, database: Path | None) -
         for path in sorted(csv_dir.glob("*.csv"))
         if path.stem not in csv_tables
     ]
-    loaded = load_all(connection, csv_dir)
+    loaded = overlay.load_tables(connection, csv_dir, live)
     try:
         notes += derive.derive(connection, loaded)
     except duckdb.ConstraintException as error:

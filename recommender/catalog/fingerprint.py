@@ -15,11 +15,12 @@ def schema_file(csv_dir: Path) -> Path:
     return own if own.exists() else paths.catalog_dir() / "schema.sql"
 
 
-def inputs(csv_dir: Path) -> list[Path]:
+def inputs(csv_dir: Path, overlay: Path | None = None) -> list[Path]:
     """Every file the database depends on. Code counts too: derived tables are made by it."""
     package = Path(__file__).resolve().parent.parent
     code = [path for room in ("catalog", "estimate") for path in (package / room).glob("*.py")]
-    return [*sorted(csv_dir.glob("*.csv")), schema_file(csv_dir), package / "types.py", *sorted(code)]
+    live = sorted(overlay.glob("*.csv")) if overlay else []
+    return [*sorted(csv_dir.glob("*.csv")), *live, schema_file(csv_dir), package / "types.py", *sorted(code)]
 
 
 def stamp(files: Iterable[Path]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import duckdb
 
 from recommender import paths
+from recommender.catalog import overlay
 from recommender.catalog.database import attach, connect, is_lock, locked
 from recommender.catalog.facts import FileRow, ModelRow, ScenarioRow, read_facts, read_scenarios, read_tasks
 from recommender.catalog.fingerprint import fingerprint, inputs, schema_file, stamp
@@ -152,22 +153,26 @@ class Catalog:
 def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catalog:
     """Open the catalog read-only; build it first when it is missing or older than the CSVs.
 
+    What refreshes brought is laid over the shipped catalog. Where it does not fit (a newer program asks more of its
+    rows) it is set aside, and ``notes`` says so.
+
     Where the folder cannot be written the catalog is built in memory and says so in ``notes``. When the CSVs have a
     bad row, the last good build is used and ``notes`` has the row; without one the error is raised.
 
     Args:
         path: the database file; in the user's data folder by default.
-        csv_dir: the folder with the CSV files; the shipped catalog by default.
+        csv_dir: the folder with the CSV files; the shipped catalog, and what was refreshed, by default.
 
     Raises:
         CatalogError: the CSVs have a bad row, and there is no earlier build.
         DatabaseLockedError: another process has the database open for writing.
     """
     path = path or paths.catalog_database()
+    live = overlay.current() if csv_dir is None else None
     csv_dir = csv_dir or paths.catalog_dir()
     fallback = False
     if opened := _attached(path):
-        if _is_current(opened, csv_dir):
+        if _is_current(opened, csv_dir, live):
             return Catalog(opened, path)
         fallback = _has_schema(opened, csv_dir)
         opened.close()  # Windows does not replace a file that is open
@@ -175,10 +180,18 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
 
     notes: tuple[str, ...] = ()
     try:
-        build(csv_dir, path)
+        try:
+            build(csv_dir, path, live)
+        except CatalogError as error:
+            if live is None:
+                raise
+            overlay.use(None)
+            notes = (f"What was refreshed does not fit and was set aside; refresh again. {error}",)
+            live = None
+            build(csv_dir, path)
     except NotWritableError as error:
         connection = connect()
-        build_in_memory(connection, csv_dir)
+        build_in_memory(connection, csv_dir, live)
         return Catalog(connection, None, (f"{error} Until then the catalog is kept in memory.",))
     except CatalogError as error:
         if not fallback:
@@ -206,11 +219,11 @@ def _attached(path: Path) -> DuckDBPyConnection | None:
     return connection
 
 
-def _is_current(connection: DuckDBPyConnection, csv_dir: Path) -> bool:
+def _is_current(connection: DuckDBPyConnection, csv_dir: Path, live: Path | None) -> bool:
     [(built, built_stamp, version)] = connection.execute(
         "SELECT fingerprint, stamp, package_version FROM build_info"
     ).fetchall()
-    files = inputs(csv_dir)
+    files = inputs(csv_dir, live)
     # The version is not asked for again: finding it takes longer than everything else here, and the code counts too.
     return bool(stamp(files) == built_stamp or fingerprint(files, version) == built)
 
