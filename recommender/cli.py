@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recommender import paths
+from recommender.cli_catalog import LIVE, add_catalog_arguments, live_catalog_command
 from recommender.cli_need import add_need_arguments, need_from
 from recommender.cli_plan import add_compare_arguments, add_plan_arguments
 from recommender.cli_shared import (
@@ -120,8 +121,8 @@ def parser() -> argparse.ArgumentParser:
     command = add("devices", _devices, "presets")
     command.add_argument("search", nargs="?", default="", help="words in the name")
 
-    command = add("catalog", _catalog, "the catalog: build it, or list what it has")
-    command.add_argument("action", choices=("build", "models", "tasks", "runtimes", "quantizations", "info"))
+    command = add("catalog", _catalog, "the catalog: what it has, what live sources add to it, and what contradicts")
+    add_catalog_arguments(command)
 
     command = add("measure", _measure, "run a GGUF file, or ask a server, and measure it")
     device_arguments(command)
@@ -309,15 +310,19 @@ def _devices(arguments: argparse.Namespace) -> None:
     )
 
 
-def _catalog(arguments: argparse.Namespace) -> None:
+def _catalog(arguments: argparse.Namespace) -> int:
+    if arguments.action in LIVE:
+        value, live_text, code = live_catalog_command(arguments)
+        print_answer(arguments, value, live_text)
+        return code
     if arguments.action == "build":
+        from recommender.catalog import overlay
         from recommender.catalog.build import build
-
-        report = build(paths.catalog_dir(), paths.catalog_database())
         from recommender.present import jsonable
 
+        report = build(paths.catalog_dir(), paths.catalog_database(), overlay.current())
         print_answer(arguments, jsonable(report), str(report))
-        return
+        return 0
     from recommender.catalog.queries import runtimes
 
     with catalog_with_notes() as catalog:
@@ -340,6 +345,7 @@ def _catalog(arguments: argparse.Namespace) -> None:
             rows = list(catalog.quantizations())
             text = "\n".join(rows)
     print_answer(arguments, rows, text)
+    return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:

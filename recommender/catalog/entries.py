@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _TUPLES = ("bases", "tags", "languages")
+_TEXTS = [one.name for one in fields(Entry) if one.default is MISSING and one.default_factory is MISSING]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries (
     source VARCHAR NOT NULL,
@@ -148,12 +149,18 @@ def open_entries(path: Path | None = None) -> Iterator[EntryStore]:
         except WRITE_ERRORS as error:
             if is_lock(error):
                 raise DatabaseLockedError("Another refresh is going on. Wait until it is done, or stop it.") from error
+            if "not a valid DuckDB" in str(error):
+                raise _damaged(path) from error
             raise not_writable("What sources told", path, error) from error
         except duckdb.Error as error:
-            raise CatalogError(f"{path} is damaged. Remove it; the next refresh reads everything anew.") from error
+            raise _damaged(path) from error
         yield EntryStore(connection)
     finally:
         connection.close()
+
+
+def _damaged(path: Path) -> CatalogError:
+    return CatalogError(f"{path} is damaged. Remove it; the next refresh reads everything anew.")
 
 
 def encode(entry: Entry) -> str:
@@ -163,7 +170,7 @@ def encode(entry: Entry) -> str:
     content["scores"] = [dataclasses.astuple(score) for score in entry.scores]
     for name in ("architecture", "details"):
         content[name] = dict(content[name])
-    return json.dumps({name: value for name, value in content.items() if value not in ("", None, (), [], {}, False)})
+    return json.dumps({name: value for name, value in content.items() if value or (value == 0 and value is not False)})
 
 
 def decode(content: str) -> Entry:
@@ -173,6 +180,6 @@ def decode(content: str) -> Entry:
     values["scores"] = tuple(Score(*score) for score in values.get("scores", ()))
     for name in _TUPLES:
         values[name] = tuple(values.get(name, ()))
-    for name in ("version", "url", "publisher"):
+    for name in _TEXTS:
         values.setdefault(name, "")
     return Entry(**values)

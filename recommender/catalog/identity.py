@@ -100,6 +100,8 @@ def _model_of(entry: Entry, index: _Index) -> tuple[str, str, str]:
         own = found.casefold() == entry.entry_id.casefold()
         relation = "original" if own and entry.format != "gguf" else _of_files(entry)
         return found, relation, "its name is in the catalog"
+    if entry.bases and _is_own(entry, index) and entry.source not in _OWN_FILES:
+        return entry.entry_id, "original", f"a model of its own, made from {entry.bases[0]} by a maker of others"
     if entry.bases:
         root, relation, why = _follow(entry, index)
         if root and (differs := _contradiction(entry, root, index)):

@@ -187,6 +187,7 @@ def superseding(shipped: Mapping[str, Row], overlay: Iterable[Row]) -> list[Row]
                 for one in group
                 if one["model_id"] not in shipped
                 and one.get("release_date", "") > row["release_date"]
+                and set(row["modalities"].split("+")) <= set(one["modalities"].split("+"))
                 and 1 / _SUPERSEDES_RATIO <= int(one["params_total"]) / int(row["params_total"]) <= _SUPERSEDES_RATIO
             ]
             if newer:
@@ -300,4 +301,4 @@ def _line(row: Row) -> tuple[object, ...]:
     """What models that could follow one another have in common: maker, purpose and the name but for its version."""
     name = parse(row["model_id"])
     words = name.words - {"instruct", "preview"}
-    return row["model_id"].split("/")[0].casefold(), row["role"], words, row["modalities"]
+    return row["model_id"].split("/")[0].casefold(), row["role"], words

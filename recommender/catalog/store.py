@@ -41,6 +41,7 @@ class Catalog:
         self._connection = connection
         self._lock = Lock()
         self._kept: dict[str, Any] = {}
+        self._file = _identity(path)
         row = self.cursor().execute("SELECT fingerprint, catalog_date FROM build_info").fetchall()[0]
         self.fingerprint: str = row[0]
         self.date: str = row[1]
@@ -51,6 +52,11 @@ class Catalog:
             cursor = self._connection.cursor()
         cursor.execute("USE catalog")
         return cursor
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another file lies where this one was opened: a refresh or a build has put a newer one in use."""
+        return _identity(self.path) != self._file
 
     def close(self) -> None:
         """Give the file back. The catalog cannot be used afterwards."""
@@ -201,6 +207,15 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
     if made is None:
         raise CatalogError(f"The catalog at {path} was built but cannot be read. Remove the file and start again.")
     return Catalog(made, path, notes)
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file lies there, without reading it."""
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns) if status else None
 
 
 def _attached(path: Path) -> DuckDBPyConnection | None:

@@ -7,6 +7,7 @@ import streamlit as st
 from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.queries import runtimes
+from recommender.catalog.refresh_job import RefreshJob
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import presets, this_machine
 from recommender.errors import RecommenderError
@@ -19,9 +20,15 @@ from recommender.types import Device, Measurement
 _DEVICE_SECONDS = 60
 
 
-@st.cache_resource(show_spinner="Building the catalog …")
+@st.cache_resource(show_spinner="Building the catalog …", validate=lambda opened: not opened.replaced)
 def catalog() -> Catalog:
+    """The catalog; after a refresh the new one, from a session's next rerun on."""
     return open_catalog()
+
+
+@st.cache_resource(show_spinner=False)
+def refresh_job() -> RefreshJob:
+    return RefreshJob()
 
 
 @st.cache_resource(show_spinner=False)

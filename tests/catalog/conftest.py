@@ -114,3 +114,12 @@ def change_cell(path: Path, row: int, column: str, value: str) -> None:
         writer = csv.DictWriter(file, list(reader.fieldnames or ()))
         writer.writeheader()
         writer.writerows(rows)
+
+
+@pytest.fixture
+def own_catalog(csv_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small folder as what ships, and a data folder of the test's own; returns the data folder."""
+    home = tmp_path / "home"
+    monkeypatch.setattr(paths, "catalog_dir", lambda: csv_dir)
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(home))
+    return home

@@ -1,0 +1,106 @@
+"""A refresh as the page sees it: started, followed, stopped, and its result put in use or thrown away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Literal
+
+from recommender import paths
+from recommender.catalog import changes as changes_of
+from recommender.catalog import refresh
+from recommender.catalog.refresh import Prepared, Told
+from recommender.catalog.sources.base import Progress
+from recommender.errors import RunError
+
+State = Literal["idle", "running", "ready", "failed", "stopped"]
+_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+
+
+class RefreshJob:
+    """At most one refresh at a time, for all sessions of a server. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self.state: State = "idle"
+        self.error = ""
+        self.prepared: Prepared | None = None
+        self.progress: dict[str, Progress] = {}  # the newest of each source, in the order they began
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = Lock()
+
+    def start(self, **request: Any) -> None:
+        """Begin: ``sources`` and ``limit``, or ``add`` or ``remove`` with what to.
+
+        Raises:
+            RunError: one is going on, or waits to be looked at.
+        """
+        with self._lock:
+            if self.state in ("running", "ready"):
+                raise RunError("A refresh is going on already, or waits to be applied. End that one first.")
+            self.state, self.error, self.progress = "running", "", {}
+            path = os.pathsep.join(filter(None, (_PACKAGE_PARENT, os.environ.get("PYTHONPATH", ""))))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "recommender.catalog.refresh_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                env={**os.environ, "PYTHONPATH": path},
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            Thread(target=self._follow, args=(self._process,), daemon=True).start()
+
+    def stop(self) -> None:
+        """End it; what the sources told until now is kept."""
+        with self._lock:
+            if self.state == "running" and self._process is not None:
+                self.state = "stopped"
+                self._process.kill()
+
+    def apply(self) -> None:
+        """Put the result in use."""
+        with self._lock:
+            if self.prepared is not None:
+                refresh.apply(self.prepared)
+            self.prepared, self.state = None, "idle"
+
+    def discard(self) -> None:
+        """Throw the result away."""
+        with self._lock:
+            if self.prepared is not None:
+                refresh.discard(self.prepared)
+            self.prepared, self.state = None, "idle"
+
+    def _follow(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        ended: dict[str, Any] = {}
+        for line in process.stdout:
+            with suppress(ValueError):
+                event = json.loads(line)
+                if "progress" in event:
+                    one = Progress(**event["progress"])
+                    self.progress[one.source] = one
+                else:
+                    ended = event
+        process.wait()
+        with self._lock:
+            if self.state != "running":
+                return
+            if "folder" in ended:
+                folder = paths.live_dir() / ended["folder"]
+                told = tuple(Told(**one) for one in ended["told"])
+                self.prepared = Prepared(folder, changes_of.saved(folder), told, ())
+                self.state = "ready"
+            else:
+                self.error = ended.get("error", "The refresh ended unexpectedly. Start it again.")
+                self.state = "failed"

@@ -1,0 +1,156 @@
+"""Asking the live sources from the page: progress, what would change, putting it in use, taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from recommender.catalog import overlay, refresh
+from recommender.catalog.changes import Changes
+from recommender.catalog.sources.registry import SOURCE_IDS
+from recommender.engine.words import count
+from recommender.errors import RecommenderError
+from recommender.ui.resources import catalog, refresh_job
+from recommender.ui.words import plain
+
+_NAMES = {
+    "hugging-face": "Hugging Face",
+    "azure-ai-foundry": "Azure AI Foundry",
+    "foundry-local": "Foundry Local",
+    "ollama": "Ollama on this computer",
+    "gguf": "Your own files",
+    "catalog": "The catalog",
+}
+_SAID, _PROBLEM = "refresh_said", "refresh_problem"
+_SHOWN = 100  # rows of a kind of change
+_LIMIT = 400  # repositories of one refresh: some minutes; the next goes on from there
+_EVERY_S = 1.0
+
+
+def offer() -> None:
+    """All of it in one expander, open while something goes on."""
+    job = refresh_job()
+    with st.expander(
+        f"Keep the catalog current: it is of {catalog().date}",
+        icon=":material/sync:",
+        expanded=job.state in ("running", "ready", "failed"),
+    ):
+        if problem := st.session_state.pop(_PROBLEM, ""):
+            st.error(plain(problem), icon=":material/error:")
+        if said := st.session_state.pop(_SAID, ""):
+            st.success(plain(said), icon=":material/check:")
+        if job.state == "running":
+            _running()
+        elif job.state == "ready" and job.prepared is not None:
+            _ready(job.prepared.changes)
+        else:
+            _idle()
+
+
+def _idle() -> None:
+    job = refresh_job()
+    if job.state == "failed":
+        st.error(plain(job.error), icon=":material/error:", title="The refresh did not work")
+    elif job.state == "stopped":
+        st.info("Stopped. What the sources told until then is kept; the next refresh goes on from there.")
+    st.caption(
+        "The catalog that ships works without a network. A refresh asks the places below for what is new, shows what "
+        "would change, and changes nothing until you apply it."
+    )
+    chosen = st.pills(
+        "Ask", SOURCE_IDS, selection_mode="multi", default=SOURCE_IDS, format_func=_NAMES.__getitem__, key="ask_sources"
+    )
+    own = st.text_input(
+        "Or add a GGUF of your own",
+        key="add_gguf",
+        placeholder="/path/model.gguf, https://…/model.gguf, or owner/name",
+        help="Only its header is read; then it is estimated, rehearsed and run like any model of the catalog.",
+    )
+    with st.container(horizontal=True):
+        st.button("Look for news", icon=":material/sync:", on_click=_start, args=(chosen,), disabled=not chosen)
+        st.button("Add this GGUF", icon=":material/add:", on_click=_add, args=(own,), disabled=not own.strip())
+        if overlay.can_undo():
+            st.button("Undo the last refresh", icon=":material/undo:", on_click=_undo)
+
+
+@st.fragment(run_every=_EVERY_S)
+def _running() -> None:
+    job = refresh_job()
+    if job.state != "running":
+        st.rerun()
+    if not job.progress:
+        st.progress(0.0, text="Starting …")
+    for source, one in list(job.progress.items()):
+        share = min(one.done / one.total, 1.0) if one.total else 0.0
+        counted = f"{count(one.done)} of {count(one.total)}" if one.total else count(one.done)
+        st.progress(share, text=f"{_NAMES.get(source, source)}: {counted} · {plain(one.what)}")
+    st.button("Stop", icon=":material/stop:", on_click=job.stop)
+
+
+def _ready(changes: Changes) -> None:
+    prepared = refresh_job().prepared
+    for one in prepared.told if prepared else ():
+        name = _NAMES.get(one.source, one.source)
+        if one.problem:
+            st.warning(plain(f"{name}: {one.problem}"), icon=":material/cloud_off:")
+        else:
+            st.caption(f":material/check: {name}: {count(one.entries)} entries read")
+    if changes.nothing:
+        st.markdown("Nothing changed.")
+    st.caption(
+        f"{count(changes.files_added)} files added, {count(changes.files_removed)} removed. {count(changes.entries)} "
+        f"entries are known, {count(changes.unrecognised)} of them not recognised as a model; "
+        f"{count(changes.conflicts)} contradictions between sources, each kept with both figures."
+    )
+    _table("New models", [{"Model": one} for one in changes.added])
+    _table("No longer listed anywhere", [{"Model": one} for one in changes.removed])
+    _table(
+        "Changed",
+        [
+            {"Model": one.model_id, "What": one.field, "Before": one.before or "–", "After": one.after or "–"}
+            for one in changes.changed
+        ],
+    )
+    _table("Superseded", [{"Model": old, "By": new} for old, new in changes.superseded])
+    _table("Withdrawn", [{"Entry": one} for one in changes.withdrawn])
+    with st.container(horizontal=True):
+        st.button("Apply", type="primary", icon=":material/check:", on_click=_apply)
+        st.button("Discard", icon=":material/close:", on_click=_discard)
+
+
+def _table(title: str, rows: list[dict[str, str]]) -> None:
+    if not rows:
+        return
+    more = f", the first {_SHOWN}" if len(rows) > _SHOWN else ""
+    st.markdown(f"**{title}** ({count(len(rows))}{more})")
+    st.dataframe(rows[:_SHOWN], hide_index=True, alt=title)
+
+
+def _start(sources: list[str]) -> None:
+    _try(lambda: refresh_job().start(sources=list(sources), limit=_LIMIT), "")
+
+
+def _add(what: str) -> None:
+    _try(lambda: refresh_job().start(add=what.strip()), "")
+
+
+def _apply() -> None:
+    _try(refresh_job().apply, "The refreshed catalog is in use.")
+
+
+def _discard() -> None:
+    _try(refresh_job().discard, "Nothing was changed.")
+
+
+def _undo() -> None:
+    _try(refresh.undo, "The catalog of before the last refresh is in use again.")
+
+
+def _try(action: Callable[[], object], said: str) -> None:
+    """Do it, and keep what to say for after the callback."""
+    try:
+        action()
+        st.session_state[_SAID] = said
+    except RecommenderError as error:
+        st.session_state[_PROBLEM] = str(error)
