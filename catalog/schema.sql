@@ -835,7 +835,7 @@ CREATE TABLE conflicts (
     chosen_source VARCHAR NOT NULL,
     other VARCHAR NOT NULL,
     other_source VARCHAR NOT NULL,
-    reason VARCHAR NOT NULL
+    why VARCHAR NOT NULL
 );
 
 -- ── derived by the build from the estimate room; no CSV ─────────────────────────────────────────────────────

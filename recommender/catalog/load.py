@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recommender.catalog.rows import CsvTable, read_csv, refuse, typed_columns
+from recommender.catalog.rows import CsvTable, refuse, typed_columns
 from recommender.errors import CatalogError, nearest
 
 if TYPE_CHECKING:
@@ -38,19 +38,6 @@ def tables(connection: DuckDBPyConnection) -> tuple[list[str], list[str]]:
     ).fetchall()
     derived = [name for name, comment in rows if comment.startswith("derived")]
     return [name for name, _ in rows if name not in derived], derived
-
-
-def load_all(connection: DuckDBPyConnection, csv_dir: Path) -> dict[str, CsvTable]:
-    """Fill every CSV table from ``csv_dir``; returns the rows as text by table name.
-
-    Raises:
-        CatalogError: a file is missing or bad; the message has file, line, column and reason.
-    """
-    loaded = {}
-    for name in tables(connection)[0]:
-        loaded[name] = read_csv(csv_dir / f"{name}.csv")
-        load(connection, name, loaded[name])
-    return loaded
 
 
 def load(connection: DuckDBPyConnection, table: str, source: CsvTable) -> None:

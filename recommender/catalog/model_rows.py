@@ -241,7 +241,7 @@ def _differs(column: str, have: str, told: str, row: Row) -> bool:
     return have != told
 
 
-def _conflict(row: Row, field: str, chosen: str, chosen_source: str, other: str, other_source: str, reason: str) -> Row:
+def _conflict(row: Row, field: str, chosen: str, chosen_source: str, other: str, other_source: str, why: str) -> Row:
     return {
         "model_id": row["model_id"],
         "field": field,
@@ -249,7 +249,7 @@ def _conflict(row: Row, field: str, chosen: str, chosen_source: str, other: str,
         "chosen_source": chosen_source,
         "other": other,
         "other_source": other_source,
-        "reason": reason,
+        "why": why,
     }
 
 

@@ -77,7 +77,7 @@ def test_gaps_of_a_reviewed_row_are_filled_and_contradictions_keep_both_figures(
     found = merged(shipped, [told])
     fields = {one["field"]: one for one in found.rows["conflicts"]}
     assert (fields["license_id"]["chosen"], fields["license_id"]["other"]) == (row["license_id"], "mit")
-    assert fields["license_id"]["reason"] == "the shipped figure was reviewed"
+    assert fields["license_id"]["why"] == "the shipped figure was reviewed"
     assert fields["context_max"]["other"] == "4096"
     assert "params_total" not in fields
     assert "2026-11-27" in fields["context_max"]["other_source"]

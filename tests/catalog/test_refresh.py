@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recommender import paths
+from recommender.catalog import overlay, refresh
+from recommender.catalog.changes import saved
+from recommender.catalog.entries import open_entries
+from recommender.catalog.refresh import Prepared
+from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress, Source
+from recommender.catalog.store import open_catalog
+from recommender.errors import BadInputError, Cancelled, DownloadError
+from tests.catalog.entries_made import gguf, new_maker_model
+
+NEW = "Qwen/Qwen9-1.8B"
+
+
+class Told:
+    """A source that tells what it was made with, in batches of one, from its cursor on."""
+
+    id, name = "hugging-face", "Told"
+
+    def __init__(self, *entries: Entry, fails_after: int | None = None, reason: str = "") -> None:
+        self.entries, self.fails_after, self.reason = entries, fails_after, reason
+        self.asked_from: list[str] = []
+
+    def unavailable(self) -> str:
+        return self.reason
+
+    def fetch(self, cursor: str, progress: OnProgress) -> Iterator[Batch]:
+        self.asked_from.append(cursor)
+        for place in range(int(cursor or 0), len(self.entries)):
+            if place == self.fails_after:
+                raise DownloadError("The network is gone. Try again.")
+            progress(Progress(self.id, "reading", place, len(self.entries)))
+            yield Batch((self.entries[place],), str(place + 1))
+
+
+def quiet(_: Progress) -> None:
+    pass
+
+
+def refreshed(*sources: Source) -> Prepared:
+    return refresh.refresh(lambda _: sources, quiet)
+
+
+@pytest.fixture
+def home(own_catalog: Path, built: tuple[Path, Path]) -> Path:
+    """A data folder with the small catalog built in it."""
+    paths.catalog_database().parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(built[1], paths.catalog_database())
+    return own_catalog
+
+
+@pytest.fixture
+def csv_dir(built: tuple[Path, Path]) -> Path:
+    return built[0]
+
+
+def model_ids() -> set[str]:
+    with open_catalog() as catalog:
+        assert not catalog.notes
+        return {model.model_id for model in catalog.models()}
+
+
+def test_nothing_is_changed_until_it_is_applied_and_undo_takes_it_back(home: Path) -> None:
+    before = model_ids()
+    prepared = refreshed(Told(*new_maker_model()))
+    assert prepared.changes.added == (NEW,)
+    assert model_ids() == before
+    refresh.apply(prepared)
+    assert model_ids() == before | {NEW}
+    undone = refresh.undo()
+    assert undone.added == (NEW,)
+    assert model_ids() == before
+    refresh.undo()
+    assert model_ids() == before | {NEW}
+
+
+def test_an_applied_catalog_is_opened_without_another_build(home: Path) -> None:
+    refresh.apply(refreshed(Told(*new_maker_model())))
+    file = paths.catalog_database().stat().st_ino
+    model_ids()
+    assert paths.catalog_database().stat().st_ino == file
+
+
+def test_a_new_model_can_be_recommended_with_its_file(home: Path) -> None:
+    refresh.apply(refreshed(Told(*new_maker_model())))
+    with open_catalog() as catalog:
+        rows = catalog.cursor().execute(
+            "SELECT availability, repo, file, layout FROM variants WHERE model_id = ? AND quantization = 'Q4_K_M'"
+            " AND format = 'gguf'", [NEW],
+        ).fetchall()  # fmt: skip
+        assert rows == [("file", "unsloth/Qwen9-1.8B-GGUF", "Qwen9-1.8B-Q4_K_M.gguf", "exact")]
+        state = catalog.cursor().execute("SELECT state FROM lifecycles WHERE model_id = ?", [NEW]).fetchall()
+        assert state == [("new",)]
+
+
+def test_a_discarded_refresh_leaves_no_folder_and_keeps_what_was_told(home: Path) -> None:
+    prepared = refreshed(Told(*new_maker_model()))
+    refresh.discard(prepared)
+    assert not prepared.folder.exists()
+    assert NEW not in model_ids()
+    again = refreshed(source := Told(*new_maker_model()))
+    assert source.asked_from == ["2"]
+    assert again.changes.added == (NEW,)
+
+
+def test_a_source_that_fails_costs_only_what_it_would_have_told(home: Path) -> None:
+    original, files = new_maker_model()
+    prepared = refreshed(Told(original, files, gguf("bartowski/x-GGUF", NEW), fails_after=2))
+    assert prepared.changes.added == (NEW,)
+    [told] = prepared.told
+    assert (told.entries, told.problem) == (2, "The network is gone. Try again.")
+    away = refreshed(Told(reason="Nobody is signed in."))
+    assert away.told[0].problem == "Nobody is signed in."
+
+
+def test_an_interrupted_refresh_goes_on_where_it_stopped(home: Path) -> None:
+    def stop(one: Progress) -> None:
+        if one.done == 1:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        refresh.refresh(lambda _: [Told(*new_maker_model())], stop)
+    source = Told(*new_maker_model())
+    assert refreshed(source).changes.added == (NEW,)
+    assert source.asked_from == ["1"]
+
+
+def test_a_model_that_its_place_no_longer_lists_is_withdrawn_and_its_files_are_gone(home: Path) -> None:
+    original, files = new_maker_model()
+    refresh.apply(refreshed(Told(original, files)))
+    with open_entries() as store:
+        store.add("hugging-face", Batch((), "2", gone=(original.entry_id, files.entry_id)))
+    prepared = refreshed(Told(original, files))
+    assert set(prepared.changes.withdrawn) == {original.entry_id, files.entry_id}
+    assert prepared.changes.files_removed == 1
+    refresh.apply(prepared)
+    with open_catalog() as catalog:
+        [(state, why)] = catalog.cursor().execute(
+            "SELECT state, why FROM lifecycles WHERE model_id = ?", [NEW]
+        ).fetchall()  # fmt: skip
+        assert state == "withdrawn"
+        assert "hugging-face" in why
+        assert not catalog.files(NEW)
+
+
+def test_a_second_refresh_of_the_same_things_changes_nothing(home: Path) -> None:
+    refresh.apply(refreshed(Told(*new_maker_model())))
+    assert refreshed(Told(*new_maker_model())).changes.nothing
+
+
+def test_a_file_of_one_s_own_is_added_and_removed(home: Path) -> None:
+    _, files = new_maker_model()
+    own = gguf("local/mine", "", source="gguf", publisher="", architecture=files.architecture)
+    refresh.apply(refresh.add_entry(own, quiet))
+    assert "local/mine" in model_ids()
+    refresh.apply(refresh.remove_entry("gguf", "local/mine", quiet))
+    assert "local/mine" not in model_ids()
+    with pytest.raises(BadInputError, match="was not added"):
+        refresh.remove_entry("gguf", "local/mine", quiet)
+
+
+def test_undoing_before_any_refresh_is_refused(home: Path) -> None:
+    with pytest.raises(BadInputError, match="nothing to undo"):
+        refresh.undo()
+
+
+def test_a_refreshed_catalog_that_no_longer_fits_is_set_aside_and_the_shipped_one_is_used(home: Path) -> None:
+    refresh.apply(refreshed(Told(*new_maker_model())))
+    folder = overlay.current()
+    assert folder is not None
+    with (folder / "models.csv").open("a") as file:
+        file.write("not a row\n")
+    with open_catalog() as catalog:
+        assert NEW not in {model.model_id for model in catalog.models()}
+        assert "set aside" in catalog.notes[0]
+    assert model_ids()
+    assert overlay.current() is None
+
+
+def test_only_the_overlay_in_use_and_the_one_before_it_are_kept(home: Path) -> None:
+    for _ in range(3):
+        refresh.apply(refreshed(Told(*new_maker_model())))
+    folders = [path for path in paths.live_dir().iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    assert saved(folders[0]).entries == 2
+
+
+def test_a_pointer_that_names_another_place_is_not_followed(home: Path) -> None:
+    paths.live_dir().mkdir(parents=True, exist_ok=True)
+    (paths.live_dir() / "current").write_text("../../etc")
+    assert overlay.current() is None
+
+
+def test_an_open_catalog_knows_that_a_newer_one_is_in_use(home: Path) -> None:
+    with open_catalog() as catalog:
+        assert not catalog.replaced
+        refresh.apply(refreshed(Told(*new_maker_model())))
+        assert catalog.replaced
+        assert NEW not in {model.model_id for model in catalog.models()}
