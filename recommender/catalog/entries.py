@@ -24,6 +24,7 @@ from recommender.errors import CatalogError, DatabaseLockedError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_AT_ONCE = 1000  # entries decoded together
 _TUPLES = ("bases", "tags", "languages")
 _TEXTS = [one.name for one in fields(Entry) if one.default is MISSING and one.default_factory is MISSING]
 _TABLES = """
@@ -104,11 +105,12 @@ class EntryStore:
 
     def all(self) -> Iterator[Kept]:
         """Every entry, those that are gone too, by source and id."""
-        rows = self._connection.execute(
+        found = self._connection.execute(
             "SELECT content, first_seen, coalesce(gone_at, '') FROM entries ORDER BY source, entry_id"
-        ).fetchall()
-        for content, first_seen, gone_at in rows:
-            yield Kept(decode(content), first_seen, gone_at)
+        )
+        while rows := found.fetchmany(_AT_ONCE):
+            for content, first_seen, gone_at in rows:
+                yield Kept(decode(content), first_seen, gone_at)
 
     def _put(self, entries: Iterable[Entry]) -> None:
         # The last one of an id counts: a repository may be listed by two queries of one page.

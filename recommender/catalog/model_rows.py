@@ -55,8 +55,9 @@ def new_model(
     original = next((entry for entry in entries if entry.entry_id == model_id), None)
     architecture, source = _architecture(entries)
     arch = _complete(model_id, architecture)
-    total = _first(original.params_total if original else None, parameters(arch) if arch else None,
-                   *(entry.params_total for entry in entries))  # fmt: skip
+    total = _first(original.params_total if original else None, *(entry.params_total for entry in entries))
+    if not total and arch is not None:
+        total = parameters(arch)
     if not total:
         return None
     name = model_id.split("/")[-1]

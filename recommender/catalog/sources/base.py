@@ -15,7 +15,7 @@ from typing import Protocol
 RELATIONS = ("original", "quantized", "finetune", "adapter", "merge", "copy", "service", "installed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EntryFile:
     """One file of an entry. ``path`` is inside the entry, as the source writes it; it is never a path on this disk."""
 
