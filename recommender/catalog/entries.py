@@ -80,7 +80,8 @@ class EntryStore:
         self._connection.begin()
         try:
             if not self.cursor(source):
-                self._connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, '', ?, ?)", [source, at, at])
+                started = min([at, *(entry.read_at for entry in batch.entries)])  # read before it came here
+                self._connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, '', ?, ?)", [source, started, at])
             self._put(batch.entries)
             self._connection.execute(
                 "UPDATE entries SET gone_at = ? WHERE source = ? AND gone_at IS NULL"

@@ -88,7 +88,7 @@ def read_header(path: str | Path) -> GgufHeader:
         if not path.is_file():
             raise BadInputError(f"{path} is not a file that can be run: it is a device or a pipe.")
         with path.open("rb", buffering=1024 * 1024) as stream:
-            return _parse(path, _Reader(stream, size, path.name))
+            return _parse(path, Reader(stream, size, path.name))
     except FileNotFoundError as error:
         raise BadInputError(f"There is no file {path}. Check the path.") from error
     except OSError as error:
@@ -120,10 +120,12 @@ def model_files(header: GgufHeader) -> tuple[Path, ...]:
     return parts
 
 
-class _Reader:
-    def __init__(self, stream: BinaryIO, size: int, name: str) -> None:
+class Reader:
+    """Reads a header piece by piece within the limits. ``position`` is in the file, ``size`` the whole file's."""
+
+    def __init__(self, stream: BinaryIO, size: int, name: str, position: int = 0) -> None:
         self._stream, self.size, self._name = stream, size, name
-        self.position = 0
+        self.position = position
         self._deadline = time.monotonic() + MAX_SECONDS
         self._ticks = 0
 
@@ -193,7 +195,8 @@ class Length(int):
     """Stands for a list that was counted but not kept."""
 
 
-def _parse(path: Path, reader: _Reader) -> GgufHeader:
+def read_front(reader: Reader) -> tuple[int, int, int]:
+    """Check the first 24 bytes; returns version, number of tensors and number of keys."""
     if reader.size < 24 or reader.read(4) != b"GGUF":
         raise reader.bad("it does not start like one")
     version = reader.number("I")
@@ -203,6 +206,11 @@ def _parse(path: Path, reader: _Reader) -> GgufHeader:
     tensor_count, key_count = reader.number("Q"), reader.number("Q")
     if tensor_count > MAX_TENSORS or key_count > MAX_KEYS:
         raise reader.bad(f"it claims {tensor_count} tensors and {key_count} keys")
+    return version, tensor_count, key_count
+
+
+def _parse(path: Path, reader: Reader) -> GgufHeader:
+    version, tensor_count, key_count = read_front(reader)
     metadata: dict[str, Any] = {}
     for _ in range(key_count):
         key = reader.text(limit=65_535)
@@ -211,7 +219,7 @@ def _parse(path: Path, reader: _Reader) -> GgufHeader:
         metadata[key] = reader.value(reader.number("I"))
     split_count = _integer(reader, metadata, "split.count", most=100_000) or 1
     split_number = _integer(reader, metadata, "split.no", most=split_count - 1) or 0
-    tensors = _tensors(reader, tensor_count, metadata)
+    tensors = read_tensors(reader, tensor_count, metadata)
     architecture = ""
     if split_number == 0:  # later parts hold tensors only
         architecture = _check_model(reader, metadata, tensors, split_count)
@@ -236,7 +244,10 @@ def _parse(path: Path, reader: _Reader) -> GgufHeader:
     )
 
 
-def _tensors(reader: _Reader, count: int, metadata: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
+def read_tensors(
+    reader: Reader, count: int, metadata: Mapping[str, Any], whole: bool = False
+) -> tuple[TensorInfo, ...]:
+    """The tensor list from the reader's position on; ``whole``: its tensors must also fill the file to its end."""
     alignment = _integer(reader, metadata, "general.alignment", most=2**20) or 32
     if alignment & (alignment - 1):
         raise reader.bad(f"its alignment of {alignment} is no power of two")
@@ -267,12 +278,12 @@ def _tensors(reader: _Reader, count: int, metadata: Mapping[str, Any]) -> tuple[
     needed = data_start + max(ends, default=0)
     if found and needed > reader.size:
         raise reader.bad(f"it is cut short: {reader.size} bytes of at least {needed}")
+    if whole and (not 0 <= reader.size - needed < alignment or any(one.size_bytes is None for one in found)):
+        raise reader.bad(f"its tensors end at {needed} of {reader.size} bytes")
     return tuple(found)
 
 
-def _check_model(
-    reader: _Reader, metadata: Mapping[str, Any], tensors: tuple[TensorInfo, ...], split_count: int
-) -> str:
+def _check_model(reader: Reader, metadata: Mapping[str, Any], tensors: tuple[TensorInfo, ...], split_count: int) -> str:
     """Refuse what the format allows but no language model has, and what would take the runtime down.
 
     Returns the architecture.
@@ -302,7 +313,7 @@ def _check_model(
 
 
 def _integer(
-    reader: _Reader, metadata: Mapping[str, Any], key: str, least: int = 0, most: int = 2**31 - 1
+    reader: Reader, metadata: Mapping[str, Any], key: str, least: int = 0, most: int = 2**31 - 1
 ) -> int | None:
     value = metadata.get(key)
     if value is None:

@@ -103,7 +103,7 @@ def resolve_file(repo: str, quantization: str = "", file: str = "", revision: st
 
     with hub_errors.explained(repo):
         hub_errors.refuse_offline(f"look up {repo}")
-        api = HfApi(endpoint=_endpoint())
+        api = HfApi(endpoint=endpoint())
         info = api.model_info(repo, revision=revision or None, files_metadata=True, timeout=_HUB_TIMEOUT_S)
     remote = {}
     for sibling in info.siblings or ():
@@ -269,7 +269,7 @@ def _check_names(repo: str, file: str) -> None:
         raise BadInputError(f"{file!r} is no file of a repository.")
 
 
-def _endpoint() -> str | None:
+def endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 

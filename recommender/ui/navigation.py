@@ -20,6 +20,11 @@ _PAGES = {
         ":material/compare_arrows:",
         "Two to four picks side by side: every number, what differs, and what each is best at.",
     ),
+    "explore": (
+        "Explore",
+        ":material/travel_explore:",
+        "Every model of the catalog: search, filters, and each one's files, numbers, benchmarks and history.",
+    ),
     "guide": (
         "Guide",
         ":material/stairs:",
