@@ -23,7 +23,7 @@ FILE_RULES = (
         "file-size",
         "the bytes of a file against the layout of its model",
         "gguf_files",
-        # 2% as in derive.py: beyond that the recipe or the shape is another one. Nearly all standard files are within 1%.
+        # 2% as in derive.py: beyond that the recipe or the shape is another one. Most standard files are within 1%.
         _SIZES
         + """
         SELECT w.gguf_repo, w.file, w.bytes,
