@@ -8,6 +8,7 @@ there is believed only when it is a whole list whose tensors fill the file to it
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +17,10 @@ from typing import Any
 
 from recommender.errors import BadInputError, RunError
 from recommender.estimate.architecture import Architecture, architecture_from_row
-from recommender.estimate.gguf_architecture import architecture_row
-from recommender.estimate.gguf_header import header_bytes, tensor_entry_bytes
+from recommender.estimate.gguf_architecture import architecture_row, unlike
+from recommender.estimate.gguf_header import tensor_entry_bytes
 from recommender.estimate.tensors import layout, parameters, tensors
-from recommender.runner.gguf_header import Length, Reader, TensorInfo, read_front, read_tensors
+from recommender.runner.gguf_header import MAX_HEADER_BYTES, Length, Reader, TensorInfo, read_front, read_tensors
 from recommender.runner.gguf_types import FILE_TYPES
 from recommender.runner.hub import quantization_in
 
@@ -28,7 +29,12 @@ Read = Callable[[int, int], bytes]
 _HEAD_BYTES = (64 * 1024, 256 * 1024)  # the numbers come before the vocabulary
 _BEFORE_BYTES = 64 * 1024  # read in front of the list: the chat template and keys that quantizing adds
 _AFTER_BYTES = 8 * 1024
-_MARGIN_BYTES = 96 * 1024  # how far a prediction from a vocabulary's usual size may be off
+_PROBE_BYTES = 16 * 1024
+_SLICE_BYTES = 4 * 1024
+_LONGEST_LIST_BYTES = 128 * 1024
+_FEW = 4  # entries or texts in a row that are no accident
+_LARGEST_TOKEN_KIND = 6  # llama.cpp's token types
+_TEXT_SHARE = 0.9
 # What an architecture's models differ in without a word in the metadata.
 _ONLY_IN_TENSORS: tuple[dict[str, str], ...] = (
     {},
@@ -42,7 +48,11 @@ _ONLY_IN_TENSORS: tuple[dict[str, str], ...] = (
     {"values_from_keys": "yes"},
 )
 _SAME_SIZE_SHARE = 0.001
-_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]{2,62}")
+_ENTRY = re.compile(rb"(?=[\x01-\x3f]\x00{7}[A-Za-z_])")  # a name's length and its beginning
+_TEXT_IN_LIST = re.compile(rb"(?=[\x01-\xff]\x00{7}[^\x00])")
+_PRINTABLE = frozenset(b"\t\n\r" + bytes(range(32, 127)))
+_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
+_MOST_LISTS = 8
 _TEMPLATE_KEY = b"tokenizer.chat_template"
 
 
@@ -100,20 +110,15 @@ def read_remote_header(read: Read, file_bytes: int, name: str, budget_bytes: int
     except BadInputError as error:
         return _done(replace(found, note=str(error)), source, name)
     template = None
-    for start, end in _places(guesses, found.quantization, file_bytes):
+    for start, end in _places(source, guesses, found.quantization, tensor_count):
         window = source.window(start, end)
         if window is None:
             break
         template = _template(window) or template
-        listed = _find(window, start, file_bytes, tensor_count, metadata, name)
-        if listed:
-            exact_row = architecture_row(metadata, [(one.name, one.shape) for one in listed])
-            params = sum(_product(one.shape) for one in listed)
-            found = replace(found, architecture=exact_row, exact=True, params_total=params)
+        if listed := _find(window, start, file_bytes, tensor_count, metadata, name):
+            found = _believed(found, metadata, listed)
             break
-    else:
-        window = None
-    if not found.exact:
+    if not found.architecture:
         found = _by_size(found, guesses, row, file_bytes)
     thinking, tools = template_abilities(template)
     found = replace(found, chat_template=template, thinking=thinking, tool_calling=tools)
@@ -132,19 +137,19 @@ class _Counted:
     """Range requests within a budget; what was read already is not read again."""
 
     def __init__(self, read: Read, file_bytes: int, budget_bytes: int) -> None:
-        self._read, self._file_bytes, self._left = read, file_bytes, budget_bytes
+        self._read, self.file_bytes, self._left = read, file_bytes, budget_bytes
         self.transferred_bytes = 0
         self.head = b""
 
     def more_head(self, until: int) -> bytes:
-        until = min(until, self._file_bytes)
+        until = min(until, self.file_bytes)
         if until > len(self.head):
             self.head += self._take(len(self.head), until - len(self.head))
         return self.head
 
     def window(self, start: int, end: int) -> bytes | None:
         """The bytes from ``start`` to ``end``; None where the budget does not allow it."""
-        start, end = max(start, 0), min(end, self._file_bytes)
+        start, end = max(start, 0), min(end, self.file_bytes)
         if end <= len(self.head):
             return self.head[start:end]
         if end - start > self._left or end <= start:
@@ -200,41 +205,95 @@ def _guesses(row: Mapping[str, str], tensor_count: int) -> list[Architecture]:
     return fitting or found[:: len(_ONLY_IN_TENSORS)]
 
 
-def _places(guesses: list[Architecture], quantization: str, file_bytes: int) -> Iterator[tuple[int, int]]:
-    """Where the tensor list may be, the likeliest first: from the data's size, then from the header's usual size."""
-    usual: list[tuple[int, int]] = []
+def _places(
+    source: _Counted, guesses: list[Architecture], quantization: str, tensor_count: int
+) -> Iterator[tuple[int, int]]:
+    """Where the tensor list may be: in what was read already, where the data's size says, and else by halving."""
+    file_bytes, seen = source.file_bytes, len(source.head)
+    yield 0, seen
+    longest = 0
     for arch in guesses:
         list_bytes = sum(tensor_entry_bytes(one) for one in tensors(arch))
+        longest = max(longest, list_bytes)
         try:
-            data_bytes = int(layout(arch, quantization).tensor_bytes)
+            ends = file_bytes - int(layout(arch, quantization).tensor_bytes)
         except BadInputError:
-            data_bytes = 0
-        if 0 < data_bytes < file_bytes:
-            ends = file_bytes - data_bytes
-            yield ends - list_bytes - _BEFORE_BYTES, ends + _AFTER_BYTES
-        ends = header_bytes(arch, tensors(arch))
-        usual.append((ends - list_bytes - _BEFORE_BYTES - _MARGIN_BYTES, ends + _MARGIN_BYTES))
-    yield from usual
+            continue
+        if min(seen, file_bytes // 2) < ends < MAX_HEADER_BYTES:
+            yield max(ends - list_bytes - _BEFORE_BYTES, 0), min(ends + _AFTER_BYTES, file_bytes)
+    if place := _by_halving(source, min(longest, _LONGEST_LIST_BYTES), tensor_count):
+        yield place
+
+
+def _by_halving(source: _Counted, list_bytes: int, tensor_count: int) -> tuple[int, int] | None:
+    """Where the vocabulary turns into data, from a few probes between the first keys and the largest header.
+
+    For files whose quantizer has a mix of its own, so that the data's size is not known. None without a budget.
+    """
+    low, high = len(source.head), min(source.file_bytes, MAX_HEADER_BYTES)
+    while high - low > _BEFORE_BYTES:
+        middle = (low + high) // 2
+        probe = source.window(middle, middle + _PROBE_BYTES)
+        if probe is None:
+            return None
+        if _lists(probe, min(tensor_count, _FEW), anywhere=True):
+            low = high = middle
+            break
+        low, high = (middle, high) if _is_metadata(probe) else (low, middle)
+    start, end = low - list_bytes - _BEFORE_BYTES, high + list_bytes + _AFTER_BYTES
+    return max(start, 0), min(end, source.file_bytes)
+
+
+def _is_metadata(probe: bytes) -> bool:
+    """Whether a piece of the file is a vocabulary, its kinds or scores, or a text, rather than weights."""
+    texts, last = 0, -1
+    for match in _TEXT_IN_LIST.finditer(probe):
+        texts, last = texts + (match.start() == last), match.start() + 8 + probe[match.start()]
+    if texts >= _FEW:
+        return True
+    piece = probe[:_SLICE_BYTES]
+    if any(piece) and max(piece) <= _LARGEST_TOKEN_KIND:
+        return True
+    if sum(byte in _PRINTABLE for byte in piece) > _TEXT_SHARE * len(piece):
+        return True
+    scores = [struct.unpack_from(f"<{(len(piece) - at) // 4}f", piece, at) for at in range(4)]
+    return any(any(one) and all(value.is_integer() and abs(value) < 2**24 for value in one) for one in scores)
 
 
 def _find(
     window: bytes, start: int, file_bytes: int, tensor_count: int, metadata: Mapping[str, Any], name: str
 ) -> tuple[TensorInfo, ...]:
     """The whole tensor list inside ``window``, where it is there and its tensors fill the file; () otherwise."""
-    for match in _NAME.finditer(window):
-        at = match.start() - 8
-        if at < 0:
-            continue
-        (length,) = struct.unpack_from("<Q", window, at)
-        if length != len(match[0]) and match[0][:length] != match[0]:
-            continue
-        stream = io.BytesIO(window[at:])
-        reader = Reader(stream, file_bytes, name, position=start + at)
+    for at in _lists(window, tensor_count):
+        reader = Reader(io.BytesIO(window[at:]), file_bytes, name, position=start + at)
         try:
             return read_tensors(reader, tensor_count, metadata, whole=True)
         except (RunError, struct.error):
             continue
     return ()
+
+
+def _lists(window: bytes, tensor_count: int, anywhere: bool = False) -> list[int]:
+    """Where a list of so many entries may begin, a few places at most; ``anywhere``: or go on.
+
+    Every entry is looked at once and linked to the one behind it, so that the time does not grow with the square of
+    what a made-up file puts there.
+    """
+    behind: dict[int, tuple[int, int]] = {}  # an entry's place → its offset in the data, and the place behind it
+    for match in _ENTRY.finditer(window):
+        at = match.start()
+        dimensions = at + 8 + window[at]
+        if dimensions + 4 > len(window) or not 1 <= (count := _U32.unpack_from(window, dimensions)[0]) <= 4:
+            continue
+        end = dimensions + 4 + 8 * count + 12
+        if end <= len(window):
+            behind[at] = (_U64.unpack_from(window, end - 8)[0], end)
+    length: dict[int, int] = {}  # entries from this place on, each with a larger offset than the one before
+    for at in sorted(behind, reverse=True):
+        offset, end = behind[at]
+        length[at] = 1 + (length[end] if end in behind and behind[end][0] > offset else 0)
+    starts = [at for at, (offset, _) in behind.items() if (anywhere or offset == 0) and length[at] >= tensor_count > 0]
+    return starts[:_MOST_LISTS]
 
 
 def _template(window: bytes) -> str | None:
@@ -247,6 +306,19 @@ def _template(window: bytes) -> str | None:
     kind, length = struct.unpack_from("<IQ", window, at)
     text = window[at + 12 : at + 12 + length]
     return text.decode("utf-8", errors="replace") if kind == 8 and len(text) == length else None
+
+
+def _believed(found: RemoteHeader, metadata: Mapping[str, Any], listed: tuple[TensorInfo, ...]) -> RemoteHeader:
+    """What a whole tensor list says; exact where the catalog's rules for the architecture make the same tensors."""
+    shapes = [(one.name, one.shape) for one in listed]
+    found = replace(found, params_total=sum(math.prod(one.shape) for one in listed))
+    try:
+        row = architecture_row(metadata, shapes)
+        note = unlike(architecture_from_row(row), shapes)
+    except BadInputError as error:
+        return replace(found, note=str(error))
+    told = f"the file's tensors are not the usual ones: {note}" if note else ""
+    return replace(found, architecture=row, exact=not note, note=told)
 
 
 def _by_size(found: RemoteHeader, guesses: list[Architecture], row: dict[str, str], file_bytes: int) -> RemoteHeader:
@@ -286,10 +358,3 @@ def _int(value: object) -> int:
 
 def _text(value: object) -> str:
     return value[:200] if isinstance(value, str) else ""
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for one in shape:
-        total *= one
-    return total
