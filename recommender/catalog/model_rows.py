@@ -206,7 +206,9 @@ def _architecture(entries: Iterable[Entry]) -> tuple[dict[str, str], str]:
     """Architecture columns of the first entry that has any, and where they were read."""
     for entry in entries:
         if entry.architecture:
-            return dict(entry.architecture), entry.architecture_source or _where(entry)
+            # A header's context is a column of models.csv, where the entry's own statement of it goes.
+            columns = {name: value for name, value in entry.architecture.items() if name != "context_max"}
+            return columns, entry.architecture_source or _where(entry)
     return {}, ""
 
 

@@ -12,9 +12,13 @@ from recommender.catalog.changes import saved
 from recommender.catalog.entries import open_entries
 from recommender.catalog.refresh import Prepared
 from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress, Source
+from recommender.catalog.sources.gguf import entry_of
 from recommender.catalog.store import open_catalog
 from recommender.errors import BadInputError, Cancelled, DownloadError
+from recommender.estimate.architecture import architecture_from_row
+from recommender.runner.weightless import write_weightless
 from tests.catalog.entries_made import gguf, new_maker_model
+from tests.estimate.shapes import DENSE
 
 NEW = "Qwen/Qwen9-1.8B"
 
@@ -164,6 +168,20 @@ def test_a_file_of_one_s_own_is_added_and_removed(home: Path) -> None:
     assert "local/mine" not in model_ids()
     with pytest.raises(BadInputError, match="was not added"):
         refresh.remove_entry("gguf", "local/mine", quiet)
+
+
+def test_a_file_on_this_disk_becomes_a_model_with_its_exact_layout(home: Path, tmp_path: Path) -> None:
+    arch = architecture_from_row(DENSE)
+    path = tmp_path / "own-Q8_0.gguf"
+    write_weightless(arch, "Q8_0", path)
+    refresh.apply(refresh.add_entry(entry_of(str(path)), quiet))
+    with open_catalog() as catalog:
+        assert catalog.model("local/own-Q8_0").context_max == arch.context_train
+        rows = catalog.cursor().execute(
+            "SELECT layout, published_bytes FROM variants WHERE model_id = 'local/own-Q8_0' AND quantization = 'Q8_0'"
+            " AND format = 'gguf'"
+        ).fetchall()  # fmt: skip
+        assert rows == [("exact", path.stat().st_size)]
 
 
 def test_undoing_before_any_refresh_is_refused(home: Path) -> None:
