@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Under the standard recipe a layout is exact; a repository's own mix of types has another size.
 _RECIPES = ("standard", "unknown", "own")
@@ -14,7 +15,7 @@ _MOST, _NEARLY_ALL = 0.5, 0.9
 _MLX_PRECISIONS = ("4bit", "8bit", "bf16")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there can be hundreds of thousands
 class Published:
     """A GGUF file somebody published. ``bytes`` is its exact size, ``None`` where only a rounded one is known."""
 
@@ -52,24 +53,37 @@ def published_files(
         for row in models
         for place, repo in enumerate(_listed(row.get("gguf_repos", "")))
     }
-    best: dict[tuple[str, str], tuple[tuple[object, ...], Published]] = {}
+    best: dict[tuple[str, str], _File] = {}
     for row in files:
         if not _usable(row):
             continue
-        model_id, repo = row["catalog_model_id"], row["gguf_repo"]
-        exact = row["bytes_kind"] == "exact"
-        rank = (
-            _RECIPES.index(row["recipe"] or "unknown"),
-            not exact,
-            repo.split("/")[0] != model_id.split("/")[0],
-            order.get((model_id, repo), len(order)),
-            repo,
-            row["file"],
-        )
-        key = (model_id, row["quantization"])
-        if key not in best or rank < best[key][0]:
-            best[key] = (rank, Published(repo, row["file"], int(row["bytes"]) if exact else None))
-    return {key: published for key, (_, published) in best.items()}
+        key = (row["catalog_model_id"], row["quantization"])
+        file = _File(row["gguf_repo"], row["file"], row["bytes"], row["bytes_kind"] == "exact", row["recipe"])
+        if key not in best or _rank(file, key[0], order) < _rank(best[key], key[0], order):
+            best[key] = file
+    return {key: Published(one.repo, one.name, int(one.bytes) if one.exact else None) for key, one in best.items()}
+
+
+class _File(NamedTuple):
+    """A listed file as text."""
+
+    repo: str
+    name: str
+    bytes: str
+    exact: bool
+    recipe: str
+
+
+def _rank(file: _File, model_id: str, order: Mapping[tuple[str, str], int]) -> tuple[object, ...]:
+    """Less is better; ``order`` has the places of repositories in their model's row."""
+    return (
+        _RECIPES.index(file.recipe or "unknown"),
+        not file.exact,
+        file.repo.split("/")[0] != model_id.split("/")[0],
+        order.get((model_id, file.repo), len(order)),
+        file.repo,
+        file.name,
+    )
 
 
 def _usable(row: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from recommender.estimate.architecture import Architecture
 
-__all__ = ["Tensor", "draft_tensors", "layer_tensors"]
+__all__ = ["Part", "Tensor", "draft_parts", "layer_parts", "layer_sorts", "parts_outside"]
 
 
 class Tensor(NamedTuple):
@@ -21,24 +21,57 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
 
 
-def layer_tensors(arch: Architecture, i: int) -> Iterator[Tensor]:
+Part = tuple[str, tuple[int, ...]]  # a tensor without its layer's number in front
+
+
+def parts_outside(arch: Architecture) -> list[Part]:
+    """Every tensor that belongs to no layer."""
+    kind = arch.features
+    found: list[Part] = [("token_embd.weight", (arch.n_embd, arch.n_vocab))]
+    norm = "token_embd_norm" if kind.embedding_norm == "final" else "output_norm"
+    found.append((f"{norm}.weight", (arch.n_embd,)))
+    if kind.norm_bias:
+        found.append((f"{norm}.bias", (arch.n_embd,)))
+    if not arch.tied:
+        found.append(("output.weight", (arch.n_embd, arch.n_vocab)))
+        if kind.output_bias:
+            found.append(("output.bias", (arch.n_vocab,)))
+    if arch.rope_factors == "freqs" or "rope_freqs" in kind.extras:
+        found.append(("rope_freqs.weight", (arch.rope_dim // 2,)))
+    if arch.rope_factors == "long":
+        found += [(f"rope_factors_{name}.weight", (arch.rope_dim // 2,)) for name in ("long", "short")]
+    if arch.n_embd_per_layer:
+        width = arch.n_embd_per_layer * arch.n_layer
+        found.append(("per_layer_token_embd.weight", (width, arch.n_vocab)))
+        found.append(("per_layer_model_proj.weight", (arch.n_embd, width)))
+        found.append(("per_layer_proj_norm.weight", (arch.n_embd_per_layer,)))
+    if arch.n_altup:
+        found += [
+            (f"{name}.weight", (arch.n_embd, arch.n_embd, arch.n_altup - 1))
+            for name in ("altup_proj", "altup_unembd_proj")
+        ]
+    return found
+
+
+def layer_sorts(arch: Architecture) -> list[tuple[object, ...]]:
+    """What each layer's tensors depend on: layers of the same sort have the same ones."""
+    dense = [i < arch.n_dense_layers for i in range(arch.n_layer)]
+    heads = (arch.n_head, arch.n_head_kv, arch.head_dim, arch.value_dim)
+    return list(zip(*heads, arch.n_ff, arch.recurrent, arch.windowed, dense, strict=True))
+
+
+def layer_parts(arch: Architecture, i: int) -> list[Part]:
     """Every tensor of layer ``i``."""
-    prefix = f"blk.{i}."
-    for name, shape in _layer(arch, i):
-        yield Tensor(prefix + name, shape)
+    return list(_layer(arch, i))
 
 
-Part = tuple[str, tuple[int, ...]]
-
-
-def draft_tensors(arch: Architecture, i: int) -> Iterator[Tensor]:
-    """Every tensor of block ``i`` that drafts a further token: an attention block and its joint."""
+def draft_parts(arch: Architecture) -> list[Part]:
+    """Every tensor of a block that drafts a further token: an attention block and its joint."""
     like = arch.kv_layers[-1]
     parts = [*_norms(arch), *_attention(arch, like), *_feed_forward(arch, like)]
     parts.append(("nextn.eh_proj.weight", (2 * arch.n_embd, arch.n_embd)))
     parts += [(f"nextn.{name}.weight", (arch.n_embd,)) for name in ("enorm", "hnorm", "shared_head_norm")]
-    for name, shape in parts:
-        yield Tensor(f"blk.{i}.{name}", shape)
+    return parts
 
 
 def _layer(arch: Architecture, i: int) -> Iterator[Part]:

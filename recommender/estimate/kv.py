@@ -21,8 +21,9 @@ def kv_shape(arch: Architecture) -> KvShape:
     if arch.features.mixer == "mla":
         row = arch.kv_lora_rank + arch.rope_dim
         return KvShape(float(row * len(arch.kv_layers)), 0.0)
-    full = [i for i in arch.kv_layers if not arch.windowed[i]]
-    window = [i for i in arch.kv_layers if arch.windowed[i]]
+    layers = arch.kv_layers
+    full = [i for i in layers if not arch.windowed[i]]
+    window = [i for i in layers if arch.windowed[i]]
     widest = max((kv * width for kv, width in zip(arch.n_head_kv, arch.value_dim, strict=True)), default=0)
     return KvShape(
         k_full_elements_per_token=float(sum(arch.n_head_kv[i] * arch.head_dim[i] for i in full)),

@@ -26,7 +26,7 @@ from recommender.estimate.quality_rows import (
     observations,
     read_types,
 )
-from recommender.types import Floats
+from recommender.types import Floats, Texts
 
 THINKING_SUFFIX = "@thinking"
 
@@ -48,6 +48,17 @@ class Ability:
     evidence: int
 
 
+@dataclass(frozen=True)
+class AbilityColumns:
+    """Abilities as columns of equal length; see :class:`Ability`."""
+
+    model_id: Texts
+    capability: Texts
+    score: Floats
+    standard_error: Floats
+    evidence: Ints
+
+
 def fit_abilities(
     benchmarks: Iterable[Row],
     models: Iterable[Row],
@@ -65,25 +76,41 @@ def fit_abilities(
     Raises:
         CatalogError: a capability has no reference benchmark with a score.
     """
+    columns = ability_columns(benchmarks, models, types, settings)
+    return [Ability(*row) for row in zip(*(values.tolist() for values in vars(columns).values()), strict=True)]
+
+
+def ability_columns(
+    benchmarks: Iterable[Row],
+    models: Iterable[Row],
+    types: Sequence[BenchmarkType] | None = None,
+    settings: Settings | None = None,
+) -> AbilityColumns:
+    """The same as columns, for many models."""
     types = types if types is not None else read_types()
     catalog = [row for row in models if str(row.get("role") or "") != "embedding"]
     data = observations(benchmarks, catalog, types)
-    wanted = [(row, mode) for row in catalog for mode in _modes(row)]
-    data = with_entities(data, catalog, [Entity(str(row["model_id"]), thinking) for row, (thinking, _) in wanted])
+    wanted = [(str(row["model_id"]), thinking, suffix) for row in catalog for thinking, suffix in _modes(row)]
+    data = with_entities(data, catalog, [Entity(model_id, thinking) for model_id, thinking, _ in wanted])
     names, loadings = capability_loadings(data.items)
     state = fit(data, loadings, features(data), family_tree(data.facts), settings)
     index = {entity: position for position, entity in enumerate(data.entities)}
-    entity = np.array([index[Entity(str(row["model_id"]), thinking)] for row, (thinking, _) in wanted], dtype=np.int64)
-    counts = _evidence(data, names, loadings)
-    columns = [_on_scale(state, data.items, c, name, entity) for c, name in enumerate(names)]
-    out = []
-    for position, (row, (_, suffix)) in enumerate(wanted):
-        model_id = str(row["model_id"])
-        for c, name in enumerate(names):
-            score, error = columns[c][0][position], columns[c][1][position]
-            count = int(counts.get(model_id, np.zeros(len(names)))[c])
-            out.append(Ability(model_id, name + suffix, round(float(score), 2), round(float(error), 2), count))
-    return out
+    entity = np.array([index[Entity(model_id, thinking)] for model_id, thinking, _ in wanted], dtype=np.int64)
+    counts, nothing = _evidence(data, names, loadings), np.zeros(len(names), dtype=np.int64)
+    on_scale = [_on_scale(state, data.items, c, name, entity) for c, name in enumerate(names)]
+    suffixed = {suffix: np.array([name + suffix for name in names], dtype=object) for _, _, suffix in wanted}
+    return AbilityColumns(
+        model_id=np.repeat(np.array([model_id for model_id, *_ in wanted], dtype=object), len(names)),
+        capability=np.array([suffixed[suffix] for *_, suffix in wanted], dtype=object).reshape(-1),
+        score=_rounded(score for score, _ in on_scale),
+        standard_error=_rounded(error for _, error in on_scale),
+        evidence=np.array([counts.get(model_id, nothing) for model_id, *_ in wanted], dtype=np.int64).reshape(-1),
+    )
+
+
+def _rounded(columns: Iterable[Floats]) -> Floats:
+    """One column per capability as one array, model by model, to a hundredth of a point."""
+    return np.asarray(np.round(np.column_stack(list(columns)), 2).reshape(-1), dtype=np.float64)
 
 
 def _modes(model: Row) -> tuple[tuple[float, str], ...]:
@@ -96,8 +123,9 @@ def _modes(model: Row) -> tuple[tuple[float, str], ...]:
 
 def with_entities(data: Observations, models: Sequence[Row], entities: Iterable[Entity]) -> Observations:
     """``data`` with entities added that have no scores of their own."""
-    new = [entity for entity in dict.fromkeys(entities) if entity not in set(data.entities)]
-    facts = model_facts(models)
+    known = set(data.entities)
+    new = [entity for entity in dict.fromkeys(entities) if entity not in known]
+    facts = model_facts(models, (entity.model_id for entity in new))
     return replace(
         data,
         entities=data.entities + tuple(new),
@@ -174,11 +202,13 @@ def _on_scale(state: Fit, items: Sequence[BenchmarkType], c: int, name: str, ent
     mix = [index for index, item in enumerate(items) if item.reference and item.capabilities.get(name, 0) > 0]
     if not mix:
         raise CatalogError(f"No reference benchmark of {name} has a score: mark another one in benchmark_types.csv.")
-    score, gradient = np.zeros(len(entity)), np.zeros((len(entity), state.loading.shape[1]))
-    for index in mix:
-        share = expit(state.item_level[index] + state.mean[entity] @ state.loading[index])
-        reach = items[index].points(np.ones(1)) - items[index].points(np.zeros(1))
-        score += items[index].points(share) / len(mix)
-        gradient += (reach * share * (1 - share) / len(mix))[:, None] * state.loading[index]
-    variance = np.einsum("nc,ncd,nd->n", gradient, state.covariance[entity], gradient)
-    return score, np.sqrt(variance)
+    loading = state.loading[mix]
+    share = expit(state.item_level[mix] + state.mean[entity] @ loading.T)  # (n, m)
+    top = [items[index].points(np.ones(1))[0] for index in mix]
+    reach = np.array(top) - [items[index].points(np.zeros(1))[0] for index in mix]
+    points = [items[index].points(share[:, place]) for place, index in enumerate(mix)]
+    slope = reach * share * (1 - share) / len(mix)
+    # Var(Σ slope · loading · ability): what the loadings make of the covariances is the same for many entities.
+    between = (loading @ state.covariance @ loading.T)[state.covariances_of[entity]]
+    variance = np.einsum("ni,nij,nj->n", slope, between, slope)
+    return np.sum(points, axis=0) / len(mix), np.sqrt(variance)

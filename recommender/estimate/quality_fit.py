@@ -18,7 +18,9 @@ on a hierarchical prior, with the two-parameter slopes and locations of item res
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,7 +57,8 @@ class Fit:
     item_level_variance: Floats  # (I,)
     noise: Floats  # (I,) variance on the logit scale of a mid-scale score
     mean: Floats  # (E, C) posterior mean of the ability
-    covariance: Floats  # (E, C, C) posterior covariance
+    covariances_of: Ints  # (E,) each entity's posterior covariance in …
+    covariance: Floats  # (K, C, C): entities without scores share the one that their nearest scored relatives leave
 
 
 def logit(share: Floats) -> Floats:
@@ -136,25 +139,62 @@ def fit(data: Observations, loadings: Floats, features: Floats, tree: Tree, sett
         item_level_variance=np.zeros(len(data.items)),
         noise=np.full(len(data.items), settings.noise_start),
         mean=np.zeros((len(seen), n_cap)),
+        covariances_of=np.arange(len(seen)),
         covariance=np.zeros((len(seen), n_cap, n_cap)),
     )
     outlier = np.ones(len(data))
     _locate(problem, state, outlier)
     for _ in range(settings.rounds):
-        deviations = _posterior(problem, state, outlier)
-        _regress(problem, state, deviations)
-        _spread(problem, state, deviations, starts)
+        levels = _posterior(problem, state, outlier)
+        _regress(problem, state, levels)
+        _spread(problem, state, levels, starts)
         outlier = _items(problem, state, outlier)
-    _posterior(_Problem(data, loadings, features, tree, settings), state, outlier)
+    _extend(state, _posterior(problem, state, outlier), features, tree, seen)
     return state
+
+
+def _extend(state: Fit, levels: Sequence[_Level], features: Floats, tree: Tree, seen: Ints) -> None:
+    """The posterior of every entity, from that of the scored ones and of what stands above them in the tree.
+
+    Nothing is known of what is not above a scored entity but its parent's posterior, and the spread of its level
+    beside that. There are many such entities and few such parents.
+    """
+    n_cap = state.loading.shape[1]
+    mean, covariance = np.zeros((1, n_cap)), np.zeros((1, n_cap, n_cap))  # of the root, which has no deviation
+    of_nodes = np.zeros(1, dtype=np.int64)  # each node's index into ``covariance``
+    scored = [seen]
+    for parents in reversed(tree.parents):
+        scored.insert(0, np.unique(parents[scored[0]]))
+    above = [np.zeros(tree.sizes[0], dtype=np.int64), *tree.parents]
+    for parents, level, nodes, spread in zip(above, levels, scored, state.covariances, strict=True):
+        others = np.ones(len(parents), dtype=np.bool_)
+        others[nodes] = False
+        inherited, index = np.unique(of_nodes[parents][others], return_inverse=True)
+        covariance = np.concatenate([level.covariance, covariance[inherited] + spread])
+        of_nodes = np.empty(len(parents), dtype=np.int64)
+        of_nodes[nodes], of_nodes[others] = np.arange(len(nodes)), len(nodes) + index
+        mean = mean[parents]
+        mean[nodes] = level.mean
+    state.mean = features @ state.weights + mean
+    state.covariance = 0.5 * (covariance + covariance.transpose(0, 2, 1))
+    state.covariances_of = of_nodes
 
 
 def _row_weights(problem: _Problem, state: Fit, outlier: Floats) -> Floats:
     return outlier / (state.noise[problem.data.item] + problem.own_variance)
 
 
-def _posterior(problem: _Problem, state: Fit, outlier: Floats) -> list[tuple[Floats, Floats]]:
-    """Messages up and down the tree: sets the entities' posterior, returns each level's deviations and covariances."""
+class _Level(NamedTuple):
+    """One level of the tree: its nodes' deviations from their parents, and their sum from the top down to here."""
+
+    deviation: Floats  # (n, C)
+    spread: Floats  # (n, C, C), its covariance
+    mean: Floats  # (n, C) of the sum
+    covariance: Floats  # (n, C, C)
+
+
+def _posterior(problem: _Problem, state: Fit, outlier: Floats) -> list[_Level]:
+    """Messages up and down the tree: sets the entities' posterior, returns each level's."""
     data = problem.data
     n_entity, n_cap = len(problem.features), state.loading.shape[1]
     n_item = len(data.items)
@@ -179,7 +219,7 @@ def _posterior(problem: _Problem, state: Fit, outlier: Floats) -> list[tuple[Flo
             order, starts = problem.groups[depth - 1]
             up = np.add.reduceat(kept[order], starts, axis=0)
             messages.insert(0, (up[..., :-1], up[..., -1]))
-    deviations = []
+    levels = []
     parent_mean = np.zeros((problem.tree.sizes[0], n_cap))
     parent_cov = np.zeros((problem.tree.sizes[0], n_cap, n_cap))
     for depth, (precision, shift) in enumerate(messages):
@@ -195,28 +235,28 @@ def _posterior(problem: _Problem, state: Fit, outlier: Floats) -> list[tuple[Flo
         parent_mean = parent_mean + deviation
         # Var(parent + deviation) = D + (I − A) Var(parent) (I − A)ᵀ
         parent_cov = spread + parent_cov - through - through.transpose(0, 2, 1)
-        deviations.append((deviation, spread))
+        levels.append(_Level(deviation, spread, parent_mean, parent_cov))
     state.mean = prior + parent_mean
     state.covariance = 0.5 * (parent_cov + parent_cov.transpose(0, 2, 1))
-    return deviations
+    return levels
 
 
-def _regress(problem: _Problem, state: Fit, deviations: list[tuple[Floats, Floats]]) -> None:
+def _regress(problem: _Problem, state: Fit, levels: Sequence[_Level]) -> None:
     """Prior weights by ridge regression of what the own deviations leave."""
     features = problem.features
-    target = features @ state.weights + deviations[-1][0]
+    target = features @ state.weights + levels[-1].deviation
     variance = np.trace(state.covariances[-1]) / state.covariances[-1].shape[0]
     ridge = variance / problem.settings.weight_sd**2
     gram = features.T @ features + ridge * np.eye(features.shape[1])
     state.weights = np.linalg.solve(gram, features.T @ target)
 
 
-def _spread(problem: _Problem, state: Fit, deviations: list[tuple[Floats, Floats]], starts: list[Floats]) -> None:
+def _spread(problem: _Problem, state: Fit, levels: Sequence[_Level], starts: list[Floats]) -> None:
     """Each level's covariance: mean outer product of its deviations, shrunk to where it started."""
     rows = problem.settings.covariance_rows
-    for depth, (mean, spread) in enumerate(deviations):
-        total = mean.T @ mean + spread.sum(axis=0)
-        state.covariances[depth] = (total + rows * starts[depth]) / (len(mean) + rows)
+    for depth, level in enumerate(levels):
+        total = level.deviation.T @ level.deviation + level.spread.sum(axis=0)
+        state.covariances[depth] = (total + rows * starts[depth]) / (len(level.deviation) + rows)
 
 
 def _expected(problem: _Problem, state: Fit) -> Floats:
@@ -302,5 +342,7 @@ def predict(state: Fit, entity: Ints, item: Ints, level: Floats) -> tuple[Floats
     """Expected logit and its variance, the benchmark's noise included, for entities × items; all of shape (n,)."""
     loading = state.loading[item]
     z = level + np.einsum("nc,nc->n", loading, state.mean[entity])
-    variance = np.einsum("nc,ncd,nd->n", loading, state.covariance[entity], loading, optimize=True)
+    variance = np.einsum(
+        "nc,ncd,nd->n", loading, state.covariance[state.covariances_of[entity]], loading, optimize=True
+    )
     return z, variance + state.noise[item]

@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from recommender.types import Floats
 
 Row = Mapping[str, Any]
 Ints = NDArray[np.int64]
+
+_family_key = lru_cache(maxsize=65536)(family_key)  # asked for three times per model
 
 FEWEST_MODELS = 3  # a benchmark that fewer models took cannot be placed beside the others
 UNSAID = 0.5  # thinking: the source does not say
@@ -148,8 +152,9 @@ def number(value: object) -> float:
         return math.nan
 
 
-def _year(value: object) -> float:
-    parts = [part for part in re.split(r"\D+", str(value or "")) if part]
+@lru_cache(maxsize=4096)
+def _year(date: str) -> float:
+    parts = [part for part in re.split(r"\D+", date) if part]
     if not parts or not 2015 <= int(parts[0]) <= 2100:
         return math.nan
     month = int(parts[1]) if len(parts) > 1 else 7
@@ -157,33 +162,29 @@ def _year(value: object) -> float:
     return int(parts[0]) + (month - 1) / 12 + (day - 1) / 365
 
 
-def model_facts(models: Iterable[Row], extra_ids: Iterable[str] = ()) -> dict[str, ModelFacts]:
-    """Facts of the catalog's models and, as far as their names tell, of other models that have scores."""
+def model_facts(models: Iterable[Row], ids: Iterable[str]) -> dict[str, ModelFacts]:
+    """Facts of models of the catalog and, as far as their names tell, of others that have scores."""
     catalog = {str(row["model_id"]): row for row in models}
-    families = {family_key(model_id): str(row.get("family") or "") for model_id, row in catalog.items()}
+    families = {_family_key(model_id): str(row.get("family") or "") for model_id, row in catalog.items()}
     dates: dict[str, list[float]] = {}
     for row in catalog.values():
-        year = _year(row.get("release_date"))
+        year = _year(str(row.get("release_date") or ""))
         if not math.isnan(year):
             dates.setdefault(str(row.get("family") or ""), []).append(year)
-    facts = {}
-    for model_id in (*catalog, *(extra for extra in extra_ids if extra not in catalog)):
-        row = catalog.get(model_id, {})
-        facts[model_id] = _facts(model_id, row, families, dates)
-    return facts
+    return {model_id: _facts(model_id, catalog.get(model_id, {}), families, dates) for model_id in ids}
 
 
 def _facts(model_id: str, row: Row, families: Mapping[str, str], dates: Mapping[str, list[float]]) -> ModelFacts:
-    key = family_key(model_id)
+    key = _family_key(model_id)
     family = str(row.get("family") or "")
     while not family and key:
         family = families.get(key, "")
         key = key.rpartition("-")[0]
-    family = family or family_key(model_id)
+    family = family or _family_key(model_id)
     total = number(row.get("params_total"))
     total = size_in_name(model_id) if math.isnan(total) else total
     active = number(row.get("params_active"))
-    year = _year(row.get("release_date"))
+    year = _year(str(row.get("release_date") or ""))
     known = dates.get(family, [])
     words = set(re.split(r"[^a-z0-9]+", model_id.casefold()))
     role = str(row.get("role") or "")
@@ -249,9 +250,9 @@ def observations(
     scores = _scores(rows, catalog, tuple(types) if types is not None else read_types())
     facts = model_facts(catalog.values(), dict.fromkeys(score.entity.model_id for score in scores))
     scores = [score for score in scores if not math.isnan(facts[score.entity.model_id].params_total)]
-    models_of = {
-        name: {s.entity.model_id for s in scores if s.kind.name == name} for name in {s.kind.name for s in scores}
-    }
+    models_of: dict[str, set[str]] = defaultdict(set)
+    for score in scores:
+        models_of[score.kind.name].add(score.entity.model_id)
     scores = [score for score in scores if len(models_of[score.kind.name]) >= FEWEST_MODELS]
     # measured with few-shot prompts only, and not in the catalog: a base model whatever its name says
     base_ids = {_id(row) for row in rows if "base" in (row.get("mode"), row.get("model_kind"))} - set(catalog)

@@ -98,11 +98,15 @@ def loss_points(
 
 
 def _damages(table: LossTable, types: Texts) -> Floats:
-    names, index = np.unique(np.asarray(types, dtype=str), return_inverse=True)
+    places: dict[str, int] = {}  # sorting many texts takes longer than looking each up
+    index = [places.setdefault(str(name), len(places)) for name in types]
+    names = list(places)
     missing = [name for name in names if name and name not in table.damage]
     if missing:
-        raise _unknown_type(missing[0], table)
-    return np.array([table.damage[name] if name else 0.0 for name in names])[index.reshape(-1)]
+        raise _unknown_type(min(missing), table)
+    return np.array([table.damage[name] if name else 0.0 for name in names], dtype=np.float64)[
+        np.array(index, dtype=np.intp)
+    ]
 
 
 def _unknown_type(name: str, table: LossTable) -> UnknownNameError:

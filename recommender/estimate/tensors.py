@@ -5,24 +5,13 @@ from __future__ import annotations
 import csv
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from recommender.errors import BadInputError
-from recommender.estimate import gguf_header
 from recommender.estimate.architecture import Architecture
-from recommender.estimate.blocks import Tensor, draft_tensors, layer_tensors
+from recommender.estimate.blocks import Tensor, draft_parts, layer_parts, parts_outside
 from recommender.estimate.kv import kv_shape
-from recommender.estimate.quantize import (
-    KINDS,
-    TensorTable,
-    base_bits,
-    file_types,
-    tensor_table,
-    tensor_types,
-    type_bytes,
-    type_names,
-)
+from recommender.estimate.layouts import GroupedTensors, group_tensors
+from recommender.estimate.quantize import base_bits, file_types
+from recommender.estimate.tensor_table import TensorTable, tensor_table
 from recommender.paths import catalog_dir
 from recommender.types import Layout
 
@@ -39,56 +28,22 @@ __all__ = [
     "tensors",
 ]
 
-ALIGNMENT = 32  # GGUF's default: each tensor starts at a multiple of it
-# Types whose tensors llama.cpp copies into a layout of its own at load (ggml-cpu/repack.cpp), with the rows they need.
-REPACKED_X86 = {"Q4_0": 8, "Q4_K": 8, "IQ4_NL": 8, "MXFP4": 8}
-REPACKED_X86_AVX512 = {**REPACKED_X86, "Q2_K": 8}
-REPACKED_ARM = {"Q4_0": 4, "Q4_K": 8, "Q5_K": 8, "Q6_K": 8, "IQ4_NL": 4, "MXFP4": 4, "Q8_0": 4}
-
 
 @lru_cache(maxsize=1024)
 def tensors(arch: Architecture) -> tuple[Tensor, ...]:
     """Every tensor of the model's GGUF file: name and shape, row length first."""
-    kind, found = arch.features, [Tensor("token_embd.weight", (arch.n_embd, arch.n_vocab))]
-    norm = "token_embd_norm" if kind.embedding_norm == "final" else "output_norm"
-    found.append(Tensor(f"{norm}.weight", (arch.n_embd,)))
-    if kind.norm_bias:
-        found.append(Tensor(f"{norm}.bias", (arch.n_embd,)))
-    if not arch.tied:
-        found.append(Tensor("output.weight", (arch.n_embd, arch.n_vocab)))
-        if kind.output_bias:
-            found.append(Tensor("output.bias", (arch.n_vocab,)))
-    if arch.rope_factors == "freqs" or "rope_freqs" in kind.extras:
-        found.append(Tensor("rope_freqs.weight", (arch.rope_dim // 2,)))
-    if arch.rope_factors == "long":
-        found += [Tensor(f"rope_factors_{name}.weight", (arch.rope_dim // 2,)) for name in ("long", "short")]
-    if arch.n_embd_per_layer:
-        width = arch.n_embd_per_layer * arch.n_layer
-        found.append(Tensor("per_layer_token_embd.weight", (width, arch.n_vocab)))
-        found.append(Tensor("per_layer_model_proj.weight", (arch.n_embd, width)))
-        found.append(Tensor("per_layer_proj_norm.weight", (arch.n_embd_per_layer,)))
-    if arch.n_altup:
-        found += [
-            Tensor(f"{name}.weight", (arch.n_embd, arch.n_embd, arch.n_altup - 1))
-            for name in ("altup_proj", "altup_unembd_proj")
-        ]
+    found = [Tensor(*part) for part in parts_outside(arch)]
     for i in range(arch.n_layer):
-        found += layer_tensors(arch, i)
+        found += [Tensor(f"blk.{i}.{name}", shape) for name, shape in layer_parts(arch, i)]
     for i in range(arch.n_layer, arch.n_layer + arch.draft_layers):
-        found += draft_tensors(arch, i)
+        found += [Tensor(f"blk.{i}.{name}", shape) for name, shape in draft_parts(arch)]
     return tuple(found)
 
 
 @lru_cache(maxsize=1024)
 def table(arch: Architecture) -> TensorTable:
     """The tensor list as columns, for the mixing rules."""
-    return tensor_table(tensors(arch), arch.n_layer + arch.draft_layers, arch.head_groups, arch.n_expert)
-
-
-@lru_cache(maxsize=1024)
-def header_bytes(arch: Architecture) -> int:
-    """Bytes before the tensor data; the same under every file type."""
-    return gguf_header.header_bytes(arch, tensors(arch))
+    return tensor_table([arch])
 
 
 def parameters(arch: Architecture) -> int:
@@ -144,30 +99,13 @@ def layout(arch: Architecture, quantization: str, imatrix: bool = True) -> Layou
     ``read_bytes_per_token`` counts the experts in use and the whole output head, and no embedding look-up.
     Raises ``BadInputError`` for a file type without known rules.
     """
-    columns = table(arch)
-    types = tensor_types(columns, quantization, imatrix)
-    sizes = type_bytes(columns, types)
-    embedding = columns.kind == KINDS.index("token_embd")
-    output = columns.kind == KINDS.index("output")
-    input_bytes = float(sizes[embedding].sum())
-    head = output if output.any() else np.array([name == "token_embd.weight" for name in columns.names])
-    output_bytes = float(sizes[head].sum())
-    drafting = _drafting(arch, columns)
-    inside = ~embedding & ~output & ~drafting
-    share = np.where(columns.is_expert, arch.n_expert_used / max(arch.n_expert, 1), 1.0)
-    tensor_bytes = float(sizes.sum())
-    padded = int((-(-sizes // ALIGNMENT) * ALIGNMENT).sum())
-    return Layout(
-        file_bytes=float(header_bytes(arch) + padded),
-        tensor_bytes=tensor_bytes,
-        input_embedding_bytes=input_bytes,
-        output_bytes=output_bytes,
-        read_bytes_per_token=float((sizes * share)[inside].sum()) + output_bytes,
-        bits_per_weight=8.0 * tensor_bytes / float(columns.elements.sum()),
-        exact=True,
-        repack_x86_bytes=_repacked(arch, columns, types, sizes, REPACKED_X86),
-        repack_arm_bytes=_repacked(arch, columns, types, sizes, REPACKED_ARM),
-    )
+    found = _tensors_at(arch).under(quantization, imatrix)
+    return Layout(**{name: float(values[0]) for name, values in found.items()}, exact=True)
+
+
+@lru_cache(maxsize=1024)
+def _tensors_at(arch: Architecture) -> GroupedTensors:
+    return group_tensors([arch])
 
 
 def rough_layout(params_total: float, params_active: float | None, quantization: str) -> Layout:
@@ -210,29 +148,3 @@ def _rough_bits() -> dict[str, float]:
 def _rows(name: str) -> list[dict[str, str]]:
     with open(catalog_dir() / name, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _drafting(arch: Architecture, columns: TensorTable) -> NDArray[np.bool_]:
-    """Tensors of the blocks for multi-token prediction, which are loaded only for that."""
-    prefixes = tuple(f"blk.{i}." for i in range(arch.n_layer, arch.n_layer + arch.draft_layers))
-    return np.array([bool(prefixes) and name.startswith(prefixes) for name in columns.names], dtype=np.bool_)
-
-
-def _repacked(
-    arch: Architecture,
-    columns: TensorTable,
-    types: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    wanted: dict[str, int],
-) -> float:
-    """Bytes that weights take beyond the tensors themselves, as a CPU build copies some into a layout of its own."""
-    names = type_names()
-    rows_of = np.array([wanted.get(name, 0) for name in names])[types]
-    fits = (rows_of > 0) & (columns.rows % np.maximum(rows_of, 1) == 0) & ~_drafting(arch, columns)
-    embedding = columns.kind == KINDS.index("token_embd")
-    head = np.array([arch.tied and name == "token_embd.weight" for name in columns.names])
-    copied = float(sizes[fits & (~embedding | head)].sum())
-    # What lies before the first and after the last tensor that stays in the file's pages is not mapped at all.
-    stays = np.flatnonzero(~fits | embedding)
-    unmapped = float(sizes[: stays[0]].sum() + sizes[stays[-1] + 1 :].sum())
-    return copied - unmapped
