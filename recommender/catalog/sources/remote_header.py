@@ -118,7 +118,7 @@ def read_remote_header(read: Read, file_bytes: int, name: str, budget_bytes: int
         if listed := _find(window, start, file_bytes, tensor_count, metadata, name):
             found = _believed(found, metadata, listed)
             break
-    if not found.architecture:
+    if not found.exact and not found.note:
         found = _by_size(found, guesses, row, file_bytes)
     thinking, tools = template_abilities(template)
     found = replace(found, chat_template=template, thinking=thinking, tool_calling=tools)
@@ -240,7 +240,7 @@ def _by_halving(source: _Counted, list_bytes: int, tensor_count: int) -> tuple[i
             low = high = middle
             break
         low, high = (middle, high) if _is_metadata(probe) else (low, middle)
-    start, end = low - list_bytes - _BEFORE_BYTES, high + list_bytes + _AFTER_BYTES
+    start, end = low - list_bytes - _BEFORE_BYTES, high + _PROBE_BYTES + list_bytes + _AFTER_BYTES
     return max(start, 0), min(end, source.file_bytes)
 
 
@@ -252,12 +252,12 @@ def _is_metadata(probe: bytes) -> bool:
     if texts >= _FEW:
         return True
     piece = probe[:_SLICE_BYTES]
-    if any(piece) and max(piece) <= _LARGEST_TOKEN_KIND:
+    if max(piece) <= _LARGEST_TOKEN_KIND:  # all zero too: some writers give every token the score 0
         return True
     if sum(byte in _PRINTABLE for byte in piece) > _TEXT_SHARE * len(piece):
         return True
     scores = [struct.unpack_from(f"<{(len(piece) - at) // 4}f", piece, at) for at in range(4)]
-    return any(any(one) and all(value.is_integer() and abs(value) < 2**24 for value in one) for one in scores)
+    return any(all(value.is_integer() and abs(value) < 2**24 for value in one) for one in scores)
 
 
 def _find(

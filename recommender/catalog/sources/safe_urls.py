@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 HUB_HOSTS = ("huggingface.co", "hf.co")
 _TIMEOUT_S = 15.0
 _REDIRECTS = 5
-_PIECE_BYTES = 64 * 1024
+_DEADLINE_S = 120.0  # for one part, however slowly it comes
+_LONGEST = 4096  # signed addresses of the file storage have about 1,000 characters
+_PART = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _REFUSED = {
     401: "needs a login: run `hf auth login` (or set HF_TOKEN)",
     403: "is gated: accept its licence on its page, then run `hf auth login`",
@@ -41,8 +45,11 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip(".").lower(), parts.port
-    except ValueError:
-        raise BadInputError(f"{url[:100]!r} is no address.") from None
+        host.encode("idna")
+    except ValueError:  # UnicodeError is one
+        raise BadInputError(f"{url[:100]!r} is no address. Check it.") from None
+    if not url.isprintable() or len(url) > _LONGEST:
+        raise BadInputError(f"{url[:100]!r} is no address. Check it.")
     if (parts.scheme, host, port) == _endpoint():
         return url
     if parts.scheme != "https" or not host:
@@ -110,10 +117,10 @@ class RangeReader:
                     "GET", url, headers=self._headers(url, start, count), follow_redirects=False, timeout=_TIMEOUT_S
                 ) as response:
                     if response.is_redirect:
-                        url = check_url(urljoin(url, response.headers.get("location", "")))
+                        url = _next(url, response.headers.get("location", ""))
                         continue
                     return self._body(response, start, count)
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise DownloadError(f"{self._name} could not be read: {type(error).__name__}. Try again.") from error
         raise DownloadError(f"{self._name} is redirected more than {_REDIRECTS} times.")
 
@@ -132,20 +139,41 @@ class RangeReader:
             raise DownloadError(f"{self._name} {_REFUSED[status]}.")
         if status != 206 and not (status == 200 and start == 0):
             raise DownloadError(f"{self._name}: the server answered {status} instead of the part that was asked for.")
-        etag = response.headers.get("etag", "")
-        if self._etag and etag and etag != self._etag:
-            raise DownloadError(f"{self._name} was changed while it was read. Try again.")
-        self._etag = etag or self._etag
-        total = response.headers.get("content-range" if status == 206 else "content-length", "").rpartition("/")[2]
-        if total.isdigit():
-            self.file_bytes = int(total)
+        self._check_same(response, start)
         data = bytearray()
-        for piece in response.iter_raw(_PIECE_BYTES):
+        deadline = time.monotonic() + _DEADLINE_S
+        for piece in response.iter_raw():
             data += piece
             if len(data) >= count:
                 break
+            if time.monotonic() > deadline:
+                raise DownloadError(f"{self._name} comes too slowly to be read. Try again later.")
         self._left -= min(len(data), count)
         self.transferred_bytes += min(len(data), count)
         if len(data) < count and (self.file_bytes is None or start + len(data) < self.file_bytes):
             raise DownloadError(f"{self._name} was cut off after {len(data)} of {count} bytes. Try again.")
         return bytes(data[:count])
+
+    def _check_same(self, response: httpx2.Response, start: int) -> None:
+        """Refuse another part than the one asked for, and a part of another version of the file."""
+        etag, file_bytes = response.headers.get("etag", ""), self.file_bytes
+        if response.status_code == 206:
+            part = _PART.fullmatch(response.headers.get("content-range", ""))
+            if not part or int(part[1]) != start:
+                raise DownloadError(f"{self._name}: the server sent another part than the one asked for. Try again.")
+            file_bytes = int(part[2])
+        elif (length := response.headers.get("content-length", "")).isdecimal():
+            file_bytes = int(length)
+        if (self._etag and etag and etag != self._etag) or (self.file_bytes not in (None, file_bytes)):
+            raise DownloadError(f"{self._name} was changed while it was read. Try again.")
+        self._etag, self.file_bytes = etag or self._etag, file_bytes
+
+
+def _next(url: str, location: str) -> str:
+    """Where a redirect leads, where that may be asked."""
+    try:
+        return check_url(urljoin(url, location))
+    except ValueError as error:  # BadInputError is one
+        raise (
+            error if isinstance(error, BadInputError) else BadInputError(f"{location[:100]!r} is no address.")
+        ) from None

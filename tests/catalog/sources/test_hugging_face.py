@@ -272,11 +272,11 @@ def test_a_second_round_reads_what_is_new_and_what_changed_and_nothing_else(serv
     server.requests.clear()
     again, cursor, gone = read(cursor, known=known)
     assert (again, gone) == ({}, ())
-    # Lists of publishers end at the last round, whatever is kept of what is older; the most fetched are always read.
-    assert read(cursor)[0].keys() == {FILES, ORIGINAL}
     server.repos[FILES].change("2036-11-28T09:00:00.000Z")
     server.add(Repo("quants/new-GGUF", tags=("gguf",), modified="2036-11-28T08:00:00.000Z"))
     server.requests.clear()
+    # A publisher's list ends at the last round, whatever is kept of what is older; the most fetched are always read.
+    assert read(cursor)[0].keys() == {FILES, ORIGINAL, "quants/new-GGUF"}
     again, cursor, _ = read(cursor, known=known)
     assert again.keys() == {FILES, "quants/new-GGUF"}
     assert again[FILES].version == server.repos[FILES].sha
@@ -292,10 +292,14 @@ def test_a_list_that_did_not_change_is_not_sent_again(server: HubServer) -> None
 
 
 def test_a_publisher_that_is_new_to_the_catalog_is_asked_for_all(server: HubServer) -> None:
-    server.add(Repo("later/x-GGUF", tags=("gguf",), modified="2020-01-01T00:00:00.000Z"))
+    later = many(101, "later")
+    for repo in later[1:]:
+        repo.modified = "2020-01-01T00:00:00.000Z"
+    server.add(*later)  # the first was changed last and is fetched least
     entries, cursor, _ = read()
     made = HuggingFaceSource(MAKERS, QUANTIZERS | {"later"}, kept(entries))
-    assert [one.entry_id for batch in made.fetch(cursor, quiet) for one in batch.entries] == ["later/x-GGUF"]
+    found = {one.entry_id for batch in made.fetch(cursor, quiet) for one in batch.entries}
+    assert found == {one.id for one in later}
 
 
 def test_what_is_not_on_the_hub_any_more_is_said_to_be_gone(server: HubServer) -> None:
@@ -472,7 +476,10 @@ def test_a_silent_hub_is_not_waited_for_for_ever(server: HubServer, monkeypatch:
 
 def test_an_answer_that_is_too_long_is_not_read(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_client, "ANSWER_BYTES", 20_000)
-    server.always[f"/api/models/{FILES}"] = Trouble(body=b" " * 40_000)
+    repo = server.repos[FILES]
+    server.always[f"/api/models/{FILES}"] = Trouble(body=json.dumps(repo.info(blobs=True)).encode() + b" " * 10_000)
+    assert FILES in read()[0]
+    server.always[f"/api/models/{FILES}"] = Trouble(body=json.dumps(repo.info(blobs=True)).encode() + b" " * 40_000)
     assert read()[0] == {}
 
 

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import math
+import random
+import struct
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.remote_header import head_of
+from recommender.catalog.sources import remote_header
 from recommender.catalog.sources.remote_header import RemoteHeader, read_remote_header, template_abilities
 from recommender.errors import RecommenderError
 from recommender.estimate.architecture import Architecture, architecture_from_row, complete
-from recommender.estimate.tensors import parameters, tensors
+from recommender.estimate.quantize import block_types
+from recommender.estimate.tensors import parameters, table, tensors
+from recommender.runner.gguf_header import read_tensors
+from recommender.runner.gguf_metadata import metadata
+from recommender.runner.gguf_write import TensorEntry, front
 from tests.estimate.shapes import catalog_rows
 
 BUDGET = 1_000_000
@@ -48,6 +57,84 @@ def test_a_few_hundred_kilobytes_tell_the_exact_tensors(architecture: str) -> No
     assert found.params_total == parameters(arch)
     assert (found.thinking, found.tool_calling, found.quantization) == ("hybrid", "yes", "Q4_K_M")
     assert f"{found.transferred_bytes:,} bytes read" in found.source
+
+
+def own_mix(arch: Architecture, sentencepiece: bool = False) -> tuple[bytes, int, bytes]:
+    """A quantizer's own choice of types behind a vocabulary of unheard-of length; data are random at first."""
+    columns = table(arch)
+    shapes = {tensor.name: tensor.shape for tensor in tensors(arch)}
+    entries = []
+    for i, name in enumerate(columns.names):
+        kind = "F32" if len(shapes[name]) < 2 or shapes[name][0] % 256 else ("Q6_K", "IQ4_XS", "Q5_K")[i % 3]
+        block = block_types()[kind]
+        size = math.prod(shapes[name]) // block.block * block.block_bytes
+        entries.append(TensorEntry(name, shapes[name], block.gguf_number, size))
+    keys = {key: value for key, value in metadata(arch, "Q4_K_M", "own").items() if key != "general.file_type"}
+    count = arch.n_vocab
+    keys["tokenizer.ggml.tokens"] = [f"{'word' * (i % 9)}{i}" for i in range(count)]
+    keys["tokenizer.ggml.token_type"] = [1] * count
+    keys["tokenizer.ggml.scores"] = [-float(i) for i in range(count)] if sentencepiece else [0.5]
+    if not sentencepiece:
+        keys["tokenizer.ggml.merges"] = [f"{i:x} {'ab' * (i % 5)}" for i in range(count)]
+    keys["tokenizer.chat_template"] = "{% if tools %}" + "text of a template. " * 300
+    keys["general.file_type"] = 15
+    head, _, total = front(keys, entries)
+    return head, total, random.Random(3).randbytes(1 << 20)
+
+
+@pytest.mark.parametrize("sentencepiece", [False, True])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "qwen3moe", "gpt-oss", "nemotron_h", "deepseek2"])
+def test_a_mix_of_its_own_is_found_by_halving(architecture: str, sentencepiece: bool) -> None:
+    arch = ARCHITECTURES[architecture]
+    head, total, noise = own_mix(arch, sentencepiece)
+
+    def read(start: int, count: int) -> bytes:
+        data = head[start : start + count]
+        while len(data) < count:
+            data += noise[: count - len(data)]
+        return data
+
+    found = read_remote_header(read, total, "m-UD-Q4_K_XL.gguf", BUDGET)
+    assert (found.exact, found.note) == (True, "")
+    assert found.transferred_bytes <= BUDGET
+    assert found.params_total == parameters(arch)
+    assert found.tool_calling == "yes"
+
+
+def test_a_short_header_is_found_in_what_was_read_first() -> None:
+    head, total = small_head()
+    found = read_remote_header(reader(head), total, "m.gguf", BUDGET)
+    assert found.exact
+    assert found.params_total == parameters(replace(PLAIN, n_vocab=1024))
+
+
+def test_tensors_that_nobody_knows_make_it_inexact_and_are_named() -> None:
+    head, total = head_of(PLAIN, "Q8_0")
+    other = head.replace(b"blk.5.ffn_up.weight", b"blk.5.ffn_ux.weight")
+    found = read_remote_header(reader(other), total, "m-Q8_0.gguf", BUDGET)
+    assert not found.exact
+    assert "blk.5.ffn_up.weight is missing" in found.note
+    assert found.params_total == parameters(PLAIN)
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_a_window_full_of_tensor_lists_is_read_a_few_times_at_most(
+    rising: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, total = head_of(PLAIN, "Q4_K_M")
+    listed = b"".join(struct.pack("<Q6sIQIQ", 6, b"a%05d" % i, 1, 8, 0, 32 * i * rising) for i in range(6000))
+    tried: list[int] = []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        tried.append(1)
+        return read_tensors(*arguments, **named)
+
+    def read(start: int, count: int) -> bytes:
+        return (head if start == 0 else listed * (count // len(listed) + 1))[:count]
+
+    monkeypatch.setattr(remote_header, "read_tensors", counted)
+    assert not read_remote_header(read, total, "m-Q4_K_M.gguf", BUDGET).exact
+    assert len(tried) < 50  # each place was tried once, thousands in all, each to its end
 
 
 def test_a_budget_is_never_exceeded_and_what_is_missing_is_said() -> None:
