@@ -6,6 +6,7 @@ table.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from threading import Lock
@@ -110,6 +111,12 @@ class Facets:
 
 
 _TABLE = "explored.listed"
+# A text as it is searched: "Qwen3 4B", "qwen3-4b" and "qwen3_4b" are one. A new line keeps the parts of it apart.
+_SEPARATORS = r"[-_ \t]"
+_SEARCHED = (
+    "regexp_replace(lower(concat_ws(chr(10), m.name, m.model_id, m.family, m.base_model, c.aliases)),"
+    f" '{_SEPARATORS}', '', 'g')"
+)
 _MAKE = f"""
 CREATE OR REPLACE TABLE {_TABLE} AS
 WITH takes AS (
@@ -148,21 +155,14 @@ SELECT m.model_id, m.name, m.family, m.tier, m.role, m.params_total, m.params_ac
        coalesce(s.least.quantization, '') AS smallest_quantization, coalesce(m.release_date, '') AS released,
        l.state, l.why AS state_why, coalesce(b.n, 0) AS benchmarks, coalesce(p.n, 0) AS files,
        coalesce(v.n, 0) AS listings, coalesce(v.sources, ['{SHIPPED}']) AS sources,
-       {{squeezed}} AS searched
+       {_SEARCHED} AS searched, concat('|', m.languages, '|') AS spoken,
+       concat('|', list_aggregate(t.runtimes, 'string_agg', '|'), '|') AS taken_by
 FROM models m JOIN lifecycles l USING (model_id) LEFT JOIN takes t USING (model_id) LEFT JOIN scored b USING (model_id)
 LEFT JOIN published p USING (model_id) LEFT JOIN smallest s USING (model_id) LEFT JOIN seen v USING (model_id)
 LEFT JOIN called c USING (model_id)
 """
 
 
-def _squeezed(text: str) -> str:
-    """SQL for a text as it is searched: "Qwen3 4B", "qwen3-4b" and "qwen3_4b" are one. A new line keeps parts apart."""
-    return f"regexp_replace(lower({text}), '[-_ \\t]', '', 'g')"
-
-
-_SEARCHED = _squeezed(
-    "concat_ws(chr(10), m.name, m.model_id, m.family, coalesce(m.base_model, ''), coalesce(c.aliases, ''))"
-)
 _making = Lock()
 
 
@@ -172,7 +172,7 @@ def _table(catalog: Catalog) -> DuckDBPyConnection:
     def make() -> bool:
         cursor = catalog.cursor()
         cursor.execute("ATTACH IF NOT EXISTS ':memory:' AS explored")
-        cursor.execute(_MAKE.format(squeezed=_SEARCHED))
+        cursor.execute(_MAKE)
         return True
 
     with _making:  # two threads would otherwise replace the table under each other
@@ -202,6 +202,8 @@ def explore(
     order = f"nullif(CAST({SORTS[sort]} AS VARCHAR), '') IS NULL, {SORTS[sort]} {'DESC' if descending else 'ASC'}"
     cursor = _table(catalog)
     total = int(cursor.execute(f"SELECT count(*) FROM {_TABLE} WHERE {where}", values).fetchall()[0][0])
+    if offset >= total or not limit:
+        return Page((), total)
     rows = _read(
         cursor,
         f"WHERE {where} ORDER BY {order}, lower(name), model_id LIMIT $limit OFFSET $offset",
@@ -221,15 +223,12 @@ def without_each(catalog: Catalog, filters: Filters) -> dict[str, int]:
     conditions, values = _conditions(filters)
     if not conditions:
         return {}
+    passed = ", ".join(f"({condition}) AS {name}_" for name, condition in conditions.items())
     counts = ", ".join(
-        "count(*) FILTER (WHERE "
-        + (" AND ".join(c for other, c in conditions.items() if other != name) or "TRUE")
-        + ")"
+        f"count(*) FILTER (WHERE {' AND '.join(f'{other}_' for other in conditions if other != name) or 'TRUE'})"
         for name in conditions
     )
-    # A parameter that no part of a statement names is an error, so each is named once more where it changes nothing.
-    used = " AND ".join(f"(${name} IS NULL OR TRUE)" for name in values) or "TRUE"
-    row = _table(catalog).execute(f"SELECT {counts} FROM {_TABLE} WHERE {used}", values).fetchall()[0]
+    row = _table(catalog).execute(f"SELECT {counts} FROM (SELECT {passed} FROM {_TABLE})", values).fetchall()[0]
     return {name: int(number) for name, number in zip(conditions, row, strict=True)}
 
 
@@ -276,28 +275,25 @@ _ONE_OF = {
     "licenses": "license",
     "thinking": "thinking",
 }
-_SOME_OF = {"runtimes": "runtimes", "sources": "sources"}
 
 
 def _conditions(filters: Filters) -> tuple[dict[str, str], dict[str, Any]]:
     """SQL by the filter's field, and the values of its parameters."""
     conditions: dict[str, str] = {}
     values: dict[str, Any] = {}
-    if words := filters.text[:_LONGEST_SEARCH].split():
-        values["text"] = words
-        word = _squeezed("word")
-        conditions["text"] = f"list_bool_and(list_transform($text::VARCHAR[], lambda word: contains(searched, {word})))"
+    if words := filters.text[:_LONGEST_SEARCH].lower().split():
+        _holds("text", "searched", [re.sub(_SEPARATORS, "", word) for word in words], conditions, values)
     for name, column in _ONE_OF.items():
         if chosen := getattr(filters, name):
             values[name] = list(chosen)
             conditions[name] = f"list_contains(${name}::VARCHAR[], {column})"
-    for name, column in _SOME_OF.items():
-        if chosen := getattr(filters, name):
-            values[name] = list(chosen)
-            conditions[name] = f"list_has_any({column}, ${name}::VARCHAR[])"
+    if filters.sources:
+        values["sources"] = list(filters.sources)
+        conditions["sources"] = "list_has_any(sources, $sources::VARCHAR[])"
+    if filters.runtimes:
+        _holds("runtimes", "taken_by", [f"|{one}|" for one in filters.runtimes], conditions, values, "OR")
     if filters.languages:
-        values["languages"] = list(filters.languages)
-        conditions["languages"] = "list_has_all(languages, $languages::VARCHAR[])"
+        _holds("languages", "spoken", [f"|{one}|" for one in filters.languages], conditions, values)
     if filters.tool_calling:
         conditions["tool_calling"] = "tool_calling = 'yes'"
     if filters.with_benchmarks:
@@ -313,6 +309,14 @@ def _conditions(filters: Filters) -> tuple[dict[str, str], dict[str, Any]]:
         values["released_since"] = filters.released_since
         conditions["released_since"] = "released <> '' AND rpad(released, 10, '-99') >= $released_since"
     return conditions, values
+
+
+def _holds(
+    name: str, column: str, parts: list[str], conditions: dict[str, str], values: dict[str, Any], joined_by: str = "AND"
+) -> None:
+    """The condition that a text holds the parts: all of them, or with "OR" one. Much faster than lists of texts."""
+    values.update({f"{name}_{place}": part for place, part in enumerate(parts)})
+    conditions[name] = f"({f' {joined_by} '.join(f'contains({column}, ${name}_{p})' for p in range(len(parts)))})"
 
 
 _COLUMNS = tuple(one.name for one in fields(Listed))

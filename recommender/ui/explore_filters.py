@@ -191,7 +191,6 @@ def clear(*names: str) -> None:
     for name in names or _KEYS:
         key, nothing = _KEYS[name]
         st.session_state[key] = list(nothing) if isinstance(nothing, list) else nothing
-    st.session_state[PAGE] = 1
 
 
 def set_filters(filters: Filters) -> None:
@@ -224,3 +223,5 @@ def nothing_left(filters: Filters, without: dict[str, int]) -> None:
                     wrap=True,
                 )
             st.button("Clear all filters", key="clear_all_filters", icon=":material/close:", on_click=clear)
+        if ways_out and len(ways_out) < len(said):
+            st.caption("Without any other one of them there would still be none.")

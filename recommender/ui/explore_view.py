@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -12,6 +13,7 @@ from recommender.engine.words import count, size
 from recommender.types import GIB, Device
 from recommender.ui import speeds_view
 from recommender.ui.explore_filters import SOURCES
+from recommender.ui.inputs import TYPED
 from recommender.ui.limits import BOUND
 from recommender.ui.navigation import page
 from recommender.ui.words import plain
@@ -91,8 +93,8 @@ def _tiles(found: ModelDetail) -> None:
     tiles = [
         ("Parameters", _params(row.params_total), f"{active}{_brief(sources.get('Parameters', ''))}"),
         (
-            "Context",
-            f"{count(row.context_tokens)} tokens" if row.context_tokens else "–",
+            "Context, tokens",
+            count(row.context_tokens) if row.context_tokens else "–",
             _brief(sources.get("Context, tokens", "not recorded")),
         ),
         (
@@ -114,31 +116,30 @@ def _params(number: int) -> str:
 
 
 def _brief(source: str) -> str:
-    """The first of several sources, short enough for a tile; the Numbers tab has them whole."""
+    """The first of several sources without its path, short enough for a tile; the Numbers tab has them whole."""
     first = source.split(" | ")[0].split("; ")[0]
-    return f"{first[:59]}…" if len(first) > 60 else first
+    where = first.split("/")[2] if first.startswith("https://") else first.split(":")[0]
+    return f"{where[:59]}…" if len(where) > 60 else where
 
 
 def _links(found: ModelDetail) -> None:
     """To the pages that answer for this model, with the device of this one."""
     device = {name: st.query_params.get_all(name) for name in _DEVICE if name in st.query_params}
     name = found.model.name
-    here = any(one.runtime == "llama.cpp" for one in found.runtimes)
     with st.container(horizontal=True, gap="small"):
-        st.page_link(
-            page("find"),
-            label="Find with this model",
-            icon=":material/search:",
-            query_params={**device, "models": [found.model.model_id]},
-        )
-        if here:
-            st.page_link(page("try_it"), label="Try", icon=":material/play_circle:", query_params={"model": name})
-            st.page_link(
-                page("guide"),
-                label="Its quantization ladder",
-                icon=":material/stairs:",
-                query_params={**device, "ladder_model": name},
-            )
+        _link("Find with this model", ":material/search:", "find", {**device, "models": found.model.model_id})
+        if any(one.runtime == "llama.cpp" for one in found.runtimes):
+            _link("Try", ":material/play_circle:", "try_it", {"model": name})
+            _link("Its quantization ladder", ":material/stairs:", "guide", {**device, "ladder_model": name})
+
+
+def _link(label: str, icon: str, name: str, params: Mapping[str, str | list[str]]) -> None:
+    """Loads the app anew, as ``inputs.address`` does; pasted specs are in the session only and would be lost."""
+    target = page(name)
+    if st.query_params.get("device") == TYPED:
+        st.page_link(target, label=label, icon=icon, query_params=params)
+    else:
+        st.link_button(label, f"./{target.url_path}?{urlencode(params, doseq=True)}", icon=icon, type="tertiary")
 
 
 def _numbers(found: ModelDetail) -> None:
@@ -240,7 +241,7 @@ def _scores(found: ModelDetail) -> None:
         st.markdown("**Abilities, of 100, estimated from all scores together**")
         st.dataframe(
             {
-                "Ability": [one.capability for one in found.abilities],
+                "Ability": [_ability(one.capability) for one in found.abilities],
                 "Estimate": [one.score for one in found.abilities],
                 "±": [one.standard_error for one in found.abilities],
                 "Scores behind it": [one.evidence for one in found.abilities],
@@ -271,6 +272,11 @@ def _scores(found: ModelDetail) -> None:
             placeholder="–",
             alt=f"Benchmark scores of {found.model.name} with their sources",
         )
+
+
+def _ability(capability: str) -> str:
+    """ "lang:de@thinking" in words: "language de, thinking"."""
+    return capability.replace("lang:", "language ").replace("_", " ").replace("@", ", ")
 
 
 def _listed(found: ModelDetail) -> None:

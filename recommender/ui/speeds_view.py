@@ -55,7 +55,7 @@ def _estimated(found: ModelDetail, device: Device) -> None:
             "Quantization": [one.quantization for one in rows],
             "Runtime": [one.runtime for one in rows],
             "tok/s": [speed.value if speed else None for speed in decode],
-            "Range": [f"{rate(speed.low)} to {rate(speed.high)}" if speed else None for speed in decode],
+            "Range": [f"{_bare(speed.low)} to {_bare(speed.high)}" if speed else None for speed in decode],
             "Speed is": [speed.provenance if speed else None for speed in decode],
             "Memory": [charged_bytes(part) / GIB if part else None for part in memory],
             "File": [one.file_bytes / GIB if one.file_bytes else None for one in rows],
@@ -135,7 +135,7 @@ def _measured(model_id: str) -> None:
         {
             "Quantization": [run.quantization for run in runs],
             "tok/s": [run.decode_tokens_per_s for run in runs],
-            "Slowest to fastest": [f"{rate(run.decode_low)} to {rate(run.decode_high)}" for run in runs],
+            "Slowest to fastest": [f"{_bare(run.decode_low)} to {_bare(run.decode_high)}" for run in runs],
             "First token, s": [run.ttft_s for run in runs],
             "On": [run.device_name for run in runs],
             "By": [run.binding or run.runtime for run in runs],
@@ -151,3 +151,7 @@ def _measured(model_id: str) -> None:
 
 def _kind(rehearsal: bool, noisy: bool) -> str:
     return ("rehearsal" if rehearsal else "run") + (", noisy" if noisy else "")
+
+
+def _bare(tokens_per_s: float) -> str:
+    return rate(tokens_per_s).removesuffix(" tok/s")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -27,7 +28,7 @@ def _names(app: AppTest) -> list[str]:
 def test_the_whole_catalog_is_there_before_anything_is_asked(open_page: Open, catalog: Catalog) -> None:
     app = open_page("explore")
     assert f"**{catalog.count('models')}** models" in _texts(app)
-    assert len(_names(app)) == 25
+    assert len(_names(app)) == 12
     assert {"Tier", "Licence", "Smallest file", "File is", "Released", "State", "Benchmarks"} <= set(
         app.dataframe[0].value.columns
     )
@@ -118,10 +119,25 @@ def test_files_are_listed_with_their_exact_bytes(open_page: Open, catalog: Catal
 
 def test_the_tiles_say_where_their_numbers_come_from(open_page: Open) -> None:
     app = open_page("explore", chosen=KNOWN)
-    assert [metric.label for metric in app.metric] == ["Parameters", "Context", "Smallest file", "Benchmark scores"]
+    assert [metric.label for metric in app.metric] == [
+        "Parameters",
+        "Context, tokens",
+        "Smallest file",
+        "Benchmark scores",
+    ]
     notes = [text.value for text in app.markdown if text.value.startswith(":small[:gray[")]
     assert len(notes) >= len(app.metric)
     assert not any(note == ":small[:gray[]]" for note in notes)
+
+
+def test_the_links_ask_the_other_pages_for_this_model_on_this_device(open_page: Open) -> None:
+    app = open_page("explore", chosen=KNOWN)
+    app.number_input(key="total").set_value(64.0).run()
+    assert not app.exception
+    links = {one.proto.label: one.proto.url for one in app.get("link_button")}
+    assert parse_qs(urlsplit(links["Find with this model"]).query) == {"total": ["64.0"], "models": [KNOWN]}
+    assert links["Try"] == "./try-it?model=Qwen3-4B"
+    assert links["Its quantization ladder"].startswith("./guide?total=64.0&ladder_model=")
 
 
 def test_a_model_is_closed_again(open_page: Open) -> None:

@@ -18,7 +18,7 @@ from recommender.ui.limits import BOUND
 from recommender.ui.resources import catalog
 from recommender.ui.words import plain
 
-_ROWS = 25  # of one page
+_ROWS = 12  # of one page: few enough that a model's details are in sight below them
 _NUMBER = st.column_config.NumberColumn
 _COLUMNS = {
     "Model": st.column_config.TextColumn(pinned=True),
@@ -79,7 +79,8 @@ def _page(filters: Filters, sort: str, descending: bool, total: int) -> int:
     asked = (filters, sort, descending)
     if st.session_state.setdefault("explored", asked) != asked:
         st.session_state["explored"] = asked
-        st.session_state[explore_filters.PAGE] = 1
+        if explore_filters.PAGE in st.session_state:
+            st.session_state[explore_filters.PAGE] = 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{count(total)}** {'model' if total == 1 else 'models'}", width="content")
         if pages == 1:
