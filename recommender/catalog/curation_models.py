@@ -214,11 +214,15 @@ MODEL_RULES = (
         FROM models WHERE regexp_matches(architecture, 'bert|^t5encoder') AND role NOT IN ('embedding', 'reranker')
         UNION ALL
         SELECT model_id, 'wrong', format('{} says {} in its name; its role is {}.', model_id, w.word, role)
-        FROM models JOIN (VALUES ('embedding', 'embed|embedding|embeddings', ['embedding']),
-            ('reranker', 'rerank|reranker', ['reranker']), ('guard', 'guard', ['guard']), ('base', 'base', ['base']),
-            ('thinking', 'think|thinking|reasoning|reasoner', ['thinking', 'hybrid', 'vision', 'code']),
-            ('instruct', 'instruct|chat', ['instruct', 'hybrid', 'code', 'vision', 'audio', 'translation', 'thinking',
-             'diffusion', 'guard', 'embedding'])) w (word, pattern, roles) ON says(model_id, w.pattern)
+        FROM models JOIN (VALUES
+            ('embedding', ['embed', 'embedding', 'embeddings'], ['embedding']),
+            ('reranker', ['rerank', 'reranker'], ['reranker']),
+            ('guard', ['guard'], ['guard']),
+            ('base', ['base'], ['base']),
+            ('thinking', ['think', 'thinking', 'reasoning', 'reasoner'], ['thinking', 'hybrid', 'vision', 'code']),
+            ('instruct', ['instruct', 'chat'], ['instruct', 'hybrid', 'code', 'vision', 'audio', 'translation',
+             'thinking', 'diffusion', 'guard', 'embedding'])
+        ) w (word, spellings, roles) ON says(model_id, w.spellings)
         WHERE NOT list_contains(w.roles, role)
         UNION ALL
         SELECT model_id, 'wrong', format('{} has the role {}, and thinking is ''{}''.', model_id, role, thinking)
@@ -232,7 +236,8 @@ MODEL_RULES = (
         SELECT model_id, 'wrong', format('{} {}, and takes only {}.', model_id,
                CASE role WHEN 'vision' THEN 'has the role vision' WHEN 'audio' THEN 'has the role audio'
                    ELSE 'says in its name that it sees' END, modalities)
-        FROM models WHERE (role = 'vision' OR says(model_id, 'vl|vlm|vision')) AND NOT contains(modalities, 'image')
+        FROM models
+        WHERE (role = 'vision' OR says(model_id, ['vl', 'vlm', 'vision'])) AND NOT contains(modalities, 'image')
             OR role = 'audio' AND NOT contains(modalities, 'audio')
         """,
     ),

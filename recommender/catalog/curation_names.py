@@ -17,6 +17,8 @@ _FIGURE = re.compile(
     r"(?:[-_ ]?a(?P<active>\d{1,4}(?:\.\d{1,3})?)(?P<active_unit>[bm]))?(?![a-z0-9])(?![-_ ]?tok)"
 )
 _CONTEXT = re.compile(r"(?<![a-z0-9.])(\d{1,4})k(?![a-z0-9])")
+# "1_6b" is 1.6 billion; in "v2_45b" and "some_3_4b" the underscore only separates.
+_WRITTEN_POINT = re.compile(r"(?<![a-z0-9._])(\d)_(\d{1,2}[bm](?![a-z0-9]))")
 _UNITS = {"b": 1e9, "m": 1e6}
 _SMALLEST_M = 10  # "1M" beside a size in billions is a context length
 
@@ -74,7 +76,7 @@ def named_figures(name: str) -> NamedFigures:
     >>> named_figures("maker/Some-30B-A3B-Instruct").text
     '30B'
     """
-    text = re.sub(r"(?<=\d)_(?=\d+[bm](?![a-z0-9]))", ".", name.rpartition("/")[2].lower())
+    text = _WRITTEN_POINT.sub(r"\1.\2", name.rpartition("/")[2].lower())
     found = list(_FIGURE.finditer(text))
     in_billions = any(one["unit"] == "b" for one in found)
     sizes, active, experts, effective = [], None, 1, False

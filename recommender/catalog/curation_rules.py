@@ -39,8 +39,7 @@ SELECT v.model_id, 8 * v.tensor_bytes / v.bits_per_weight AS elements, v.read_by
 FROM variants v JOIN shapes s USING (model_id)
 WHERE v.format = 'gguf' AND v.quantization = 'BF16' AND v.layout = 'exact';
 CREATE OR REPLACE TEMP MACRO words(id) AS lower(regexp_extract(id, '[^/]*$'));
-CREATE OR REPLACE TEMP MACRO says(id, pattern) AS
-    regexp_matches(words(id), '(^|[^a-z])(' || pattern || ')([^a-z]|$)');
+CREATE OR REPLACE TEMP MACRO says(id, list) AS list_has_any(string_split_regex(words(id), '[^a-z]+'), list);
 -- Licence families whose terms are the same wherever they are used; of others nothing is judged.
 CREATE OR REPLACE TEMP MACRO allowed(license_id) AS CASE
     WHEN regexp_matches(license_id, '(^|-)(nc|noncommercial|research)(-|$)') THEN 'no'
