@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recommender import paths
+from recommender.catalog.entries import open_entries
+from recommender.catalog.sources.base import Batch
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.types import GIB, Device, Gpu
+from tests.catalog.entries_made import new_maker_model
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +31,18 @@ def catalog(_own_home: Path) -> Iterator[Catalog]:
     """The shipped catalog."""
     with open_catalog() as opened:
         yield opened
+
+
+@pytest.fixture
+def told_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: Catalog) -> Path:
+    """A data folder with the shipped catalog built in it, what a refresh was told before, and no network to ask."""
+    built = paths.catalog_database()
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shutil.copyfile(built, paths.catalog_database())
+    with open_entries() as store:
+        store.add("hugging-face", Batch(new_maker_model(), "1"))
+    return tmp_path
 
 
 @pytest.fixture

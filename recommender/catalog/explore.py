@@ -237,14 +237,19 @@ def facets(catalog: Catalog) -> Facets:
     return catalog.keep("facets", lambda: _facets(catalog))
 
 
-_FACETS = {
+# Fields of ``Filters`` that are one of a column's values.
+_ONE_OF = {
     "tiers": "tier",
     "families": "family",
     "roles": "role",
     "states": "state",
     "commercial_use": "commercial_use",
-    "licenses": "nullif(license, '')",
+    "licenses": "license",
     "thinking": "thinking",
+}
+_FACETS = {
+    **_ONE_OF,
+    "licenses": "nullif(license, '')",
     "tool_calling": "tool_calling",
     "languages": "unnest(languages)",
     "runtimes": "unnest(runtimes)",
@@ -264,17 +269,6 @@ def _facets(catalog: Catalog) -> Facets:
         for name, what in _FACETS.items()
     }
     return Facets(catalog.count("models"), counts)
-
-
-_ONE_OF = {
-    "tiers": "tier",
-    "families": "family",
-    "roles": "role",
-    "states": "state",
-    "commercial_use": "commercial_use",
-    "licenses": "license",
-    "thinking": "thinking",
-}
 
 
 def _conditions(filters: Filters) -> tuple[dict[str, str], dict[str, Any]]:

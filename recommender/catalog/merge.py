@@ -20,9 +20,9 @@ from recommender.catalog.sources.base import Entry, EntryFile
 from recommender.estimate.architecture import merge_rows
 from recommender.estimate.names import Resolver
 from recommender.estimate.quantize import file_types
+from recommender.runner.hub import part_of
 
 Row = dict[str, str]
-_SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 _OTHER_KINDS = (
     ("mmproj", re.compile(r"mmproj", re.IGNORECASE)),
     ("imatrix", re.compile(r"imatrix|\.dat$", re.IGNORECASE)),
@@ -66,14 +66,13 @@ def merge(shipped: Mapping[str, CsvTable], kept: Iterable[Kept]) -> Merged:
     for model_id, entries in groups.items():
         entries.sort(key=_preference)
         described = [one.entry for one in entries if one.relation not in ("finetune", "adapter", "merge")]
-        tunes_only = not described
         if model_id in models:
             row, conflicts = changed_model(models[model_id], described, licences)
             architecture, more = architecture_conflicts(models[model_id], own.get(model_id), described)
             rows["models"] += [row] if row else []
             rows["architectures"] += [architecture] if architecture else []
             rows["conflicts"] += conflicts + more
-        elif tunes_only:
+        elif not described:
             unusable[model_id] = "only tunes of it are known"
             continue
         else:
@@ -192,7 +191,7 @@ def _same_file(old: Row, new: Row) -> bool:
 
 
 def _file_row(model_id: str, entry: Entry, file: EntryFile, known_types: set[str]) -> Row:
-    split = _SPLIT.search(file.path)
+    _, parts = part_of(file.path)
     other = next((kind for kind, pattern in _OTHER_KINDS if pattern.search(file.path)), "")
     plain = file.quantization in known_types and not file.quantization.startswith("UD-")
     return {
@@ -206,10 +205,10 @@ def _file_row(model_id: str, entry: Entry, file: EntryFile, known_types: set[str
         "source": _read(entry),
         "catalog_model_id": model_id,
         "quantization": file.quantization if plain and not other else "",
-        "kind": other or ("split" if split and int(split[1]) > 1 else "model"),
+        "kind": other or ("split" if parts > 1 else "model"),
         "recipe": "unknown" if plain or other else "own",
         "recipe_reason": "" if plain or other else "its name is no file type of llama.cpp",
-        "split_count": str(int(split[1])) if split else "1",
+        "split_count": str(parts),
     }
 
 

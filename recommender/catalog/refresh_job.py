@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Literal
 
@@ -17,9 +13,9 @@ from recommender.catalog import refresh
 from recommender.catalog.refresh import Prepared, Told
 from recommender.catalog.sources.base import Progress
 from recommender.errors import RunError
+from recommender.runner.child import Child
 
 State = Literal["idle", "running", "ready", "failed", "stopped"]
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 
 class RefreshJob:
@@ -30,7 +26,7 @@ class RefreshJob:
         self.error = ""
         self.prepared: Prepared | None = None
         self.progress: dict[str, Progress] = {}  # the newest of each source, in the order they began
-        self._process: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
         self._lock = Lock()
 
     def start(self, **request: Any) -> None:
@@ -43,29 +39,15 @@ class RefreshJob:
             if self.state in ("running", "ready"):
                 raise RunError("A refresh is going on already, or waits to be applied. End that one first.")
             self.state, self.error, self.progress = "running", "", {}
-            path = os.pathsep.join(filter(None, (_PACKAGE_PARENT, os.environ.get("PYTHONPATH", ""))))
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "recommender.catalog.refresh_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                encoding="utf-8",
-                env={**os.environ, "PYTHONPATH": path},
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
-            assert self._process.stdin is not None
-            with suppress(BrokenPipeError):
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-            Thread(target=self._follow, args=(self._process,), daemon=True).start()
+            self._child = Child("recommender.catalog.refresh_worker", json.dumps(request))
+            Thread(target=self._follow, args=(self._child,), daemon=True).start()
 
     def stop(self) -> None:
         """End it; what the sources told until now is kept."""
         with self._lock:
-            if self.state == "running" and self._process is not None:
+            if self.state == "running" and self._child is not None:
                 self.state = "stopped"
-                self._process.kill()
+                self._child.kill()
 
     def apply(self) -> None:
         """Put the result in use."""
@@ -81,10 +63,9 @@ class RefreshJob:
                 refresh.discard(self.prepared)
             self.prepared, self.state = None, "idle"
 
-    def _follow(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
+    def _follow(self, child: Child) -> None:
         ended: dict[str, Any] = {}
-        for line in process.stdout:
+        for line in child.lines():
             with suppress(ValueError):
                 event = json.loads(line)
                 if "progress" in event:
@@ -92,7 +73,7 @@ class RefreshJob:
                     self.progress[one.source] = one
                 else:
                     ended = event
-        process.wait()
+        child.finish()
         with self._lock:
             if self.state != "running":
                 return

@@ -54,12 +54,17 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def events(self) -> Iterator[protocol.Event]:
-        """Events until the process closes its output. Lines that are no events are left out."""
+    def lines(self) -> Iterator[str]:
+        """What it writes, line by line, until it closes its output."""
         assert self._process.stdout is not None
         while line := self._process.stdout.readline(_LONGEST_LINE):
+            yield line.decode("utf-8", errors="replace")
+
+    def events(self) -> Iterator[protocol.Event]:
+        """Events until the process closes its output. Lines that are no events are left out."""
+        for line in self.lines():
             try:
-                yield protocol.decode(line.decode("utf-8", errors="replace"))
+                yield protocol.decode(line)
             except (ValueError, json.JSONDecodeError):
                 continue
 

@@ -89,7 +89,7 @@ def _receive(choice: FileChoice, file: RemoteFile, stream: BinaryIO, progress: _
 
     constants.DOWNLOAD_CHUNK_SIZE = _PIECE_BYTES  # 10 MiB of its own accord, which some connections never reach
     # The Hub's own address, not the storage's it redirects to: that one expires.
-    address = f"{_endpoint()}/{choice.repo}/resolve/{choice.revision}/{quote(file.path)}"
+    address = f"{hub.endpoint()}/{choice.repo}/resolve/{choice.revision}/{quote(file.path)}"
     in_vain = 0
     while True:
         have = stream.tell()
@@ -112,12 +112,6 @@ def _receive(choice: FileChoice, file: RemoteFile, stream: BinaryIO, progress: _
             if in_vain > _RETRIES or stream.tell() >= file.size_bytes:
                 raise
         time.sleep(_RETRY_S)
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)
 
 
 def _sha256(path: Path) -> str:

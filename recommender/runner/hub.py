@@ -11,9 +11,10 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recommender import paths
 from recommender.errors import BadInputError, DownloadError
@@ -21,6 +22,7 @@ from recommender.runner import hub_errors
 from recommender.types import GIB, MIB
 
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _QUANTIZATION = re.compile(
     r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q[1-8]_[A-Z0-9]+(?:_[A-Z]+)*|TQ[12]_0|I2_S|MXFP4(?:_MOE)?|BF16|FP?16|FP?32))"
     r"(?![A-Za-z0-9_])",
@@ -98,6 +100,21 @@ def resolve_file(repo: str, quantization: str = "", file: str = "", revision: st
         BadInputError: ``repo`` is no repository name.
         DownloadError: offline, no network, no such repository, or it has no such file.
     """
+    info, remote = _look_up(repo, file, revision)
+    chosen = _named(repo, remote, file) if file else _choose(repo, remote, quantization)
+    return _choice(repo, info, quantization, chosen, revision)
+
+
+def resolve_first(repo: str, quantizations: Sequence[str]) -> FileChoice:
+    """The file of the first of several quantizations that a repository has; otherwise as :func:`resolve_file`."""
+    info, remote = _look_up(repo, "", "")
+    there = {quantization_in(name).removeprefix("UD-") for name in _models(remote)}
+    wanted = next((one for one in quantizations if one in there), quantizations[0])
+    return _choice(repo, info, wanted, _choose(repo, remote, wanted), "")
+
+
+def _look_up(repo: str, file: str, revision: str) -> tuple[Any, dict[str, RemoteFile]]:
+    """What the Hub tells of a repository, and its GGUF files by path."""
     _check_names(repo, file)
     from huggingface_hub import HfApi
 
@@ -110,7 +127,10 @@ def resolve_file(repo: str, quantization: str = "", file: str = "", revision: st
         if sibling.rfilename.lower().endswith(".gguf"):
             sha256 = sibling.lfs.sha256 if sibling.lfs else ""
             remote[sibling.rfilename] = RemoteFile(sibling.rfilename, sibling.size or 0, sha256 or "")
-    chosen = _named(repo, remote, file) if file else _choose(repo, remote, quantization)
+    return info, remote
+
+
+def _choice(repo: str, info: Any, quantization: str, chosen: tuple[RemoteFile, ...], revision: str) -> FileChoice:
     card = info.card_data
     license_id = card.get("license") if card is not None else ""
     return FileChoice(
@@ -130,11 +150,15 @@ def quantization_in(file: str) -> str:
     return _SAME.get(name, name)
 
 
+def _models(remote: Iterable[str]) -> list[str]:
+    return [name for name in remote if not _NOT_A_MODEL.search(name)]
+
+
 def _choose(repo: str, remote: dict[str, RemoteFile], quantization: str) -> tuple[RemoteFile, ...]:
-    models = [name for name in remote if not _NOT_A_MODEL.search(name)]
+    models = _models(remote)
     wanted = quantization.upper()
     fitting = [name for name in models if quantization_in(name) in (wanted, f"UD-{wanted}")]
-    first_parts = [name for name in fitting if not (part := _SPLIT.fullmatch(name)) or int(part[2]) == 1]
+    first_parts = [name for name in fitting if part_of(name)[0] == 1]
     if not first_parts:
         there = sorted({quantization_in(name) for name in models} - {""})
         if not there:
@@ -262,15 +286,29 @@ def room_for(choice: FileChoice) -> str:
     return f"The download needs {missing:.2f} GiB and fits: {paths.models_dir()} has {free:.2f} GiB free."
 
 
+def is_repository(name: str) -> bool:
+    """Whether it can be a repository's id, owner/name."""
+    return _REPOSITORY.fullmatch(name) is not None and ".." not in name
+
+
+def part_of(file: str) -> tuple[int, int]:
+    """(number, count) of a part of a split model by its name; (1, 1) of a whole one."""
+    split = _SPLIT.fullmatch(file)
+    return (int(split[2]), int(split[3])) if split else (1, 1)
+
+
 def _check_names(repo: str, file: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", repo, re.ASCII) or ".." in repo:
+    if not is_repository(repo):
         raise BadInputError(f"{repo!r} is no repository on the Hub. Give it as owner/name.")
     if file and (file.startswith(("/", "\\")) or ".." in file or ":" in file or "\\" in file or "\0" in file):
         raise BadInputError(f"{file!r} is no file of a repository.")
 
 
-def endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+def endpoint() -> str:
+    """The Hub's address, or that of the mirror that HF_ENDPOINT names now."""
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
 def download(

@@ -16,7 +16,7 @@ from recommender.engine.words import count
 from recommender.types import GIB
 from recommender.ui.limits import BOUND
 from recommender.ui.resources import catalog
-from recommender.ui.words import plain
+from recommender.ui.words import SOURCE_NAMES, plain
 
 # Field of ``Filters`` → its widget's key and the value that asks nothing.
 _KEYS: dict[str, tuple[str, Any]] = {
@@ -46,14 +46,7 @@ _USES = {
     "unknown": "Not recorded",
 }
 _THINKING = {"yes": "Always", "no": "Never", "hybrid": "On request", "unknown": "Not recorded"}
-SOURCES = {
-    "catalog": "Shipped catalog only",
-    "hugging-face": "Hugging Face",
-    "azure-ai-foundry": "Azure AI Foundry",
-    "foundry-local": "Foundry Local",
-    "ollama": "Ollama",
-    "gguf": "A GGUF file",
-}
+SOURCES = SOURCE_NAMES | {"catalog": "Shipped catalog only", "gguf": "A GGUF file"}
 _ORDERS = {
     "Newest": ("released", True),
     "Oldest": ("released", False),

@@ -12,16 +12,9 @@ from recommender.catalog.sources.registry import SOURCE_IDS
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.ui.resources import catalog, refresh_job
-from recommender.ui.words import plain
+from recommender.ui.words import SOURCE_NAMES, plain
 
-_NAMES = {
-    "hugging-face": "Hugging Face",
-    "azure-ai-foundry": "Azure AI Foundry",
-    "foundry-local": "Foundry Local",
-    "ollama": "Ollama on this computer",
-    "gguf": "Your own files",
-    "catalog": "The catalog",
-}
+_NAMES = SOURCE_NAMES | {"ollama": "Ollama on this computer", "gguf": "Your own files", "catalog": "The catalog"}
 _SAID, _PROBLEM = "refresh_said", "refresh_problem"
 _SHOWN = 100  # rows of a kind of change
 _LIMIT = 400  # repositories of one refresh: some minutes; the next goes on from there

@@ -9,6 +9,14 @@ _COLOURS = {
     "rough estimate": "orange",
 }
 
+# Live sources by their id.
+SOURCE_NAMES = {
+    "hugging-face": "Hugging Face",
+    "azure-ai-foundry": "Azure AI Foundry",
+    "foundry-local": "Foundry Local",
+    "ollama": "Ollama",
+}
+
 
 def badge(origin: str) -> str:
     """Where a number comes from, as a coloured badge."""

@@ -1,45 +1,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from recommender import paths
 from recommender.catalog.entries import open_entries
 from recommender.catalog.refresh_job import RefreshJob
-from recommender.catalog.sources.base import Batch
 from recommender.catalog.store import open_catalog
 from recommender.errors import RunError
-from tests.catalog.entries_made import new_maker_model
+from tests.runner.conftest import until
 
-PATIENCE_S = 120
 NEW = "Qwen/Qwen9-1.8B"
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: object) -> Path:
-    """A data folder with the shipped catalog built in it, and no place on the network to ask."""
-    built = paths.catalog_database()
-    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    shutil.copyfile(built, paths.catalog_database())
-    with open_entries() as store:
-        store.add("hugging-face", Batch(new_maker_model(), "1"))
-    return tmp_path
-
-
-def test_a_refresh_runs_in_its_own_process_and_waits_to_be_applied(home: Path) -> None:
+def test_a_refresh_runs_in_its_own_process_and_waits_to_be_applied(told_home: Path) -> None:
     job = RefreshJob()
     job.start(sources=["hugging-face"])
     with pytest.raises(RunError, match="going on"):
@@ -58,22 +33,21 @@ def test_a_refresh_runs_in_its_own_process_and_waits_to_be_applied(home: Path) -
         assert catalog.model(NEW).params_total
 
 
-def test_a_stopped_refresh_leaves_nothing_running_and_nothing_changed(home: Path) -> None:
+def test_a_stopped_refresh_leaves_nothing_running_and_nothing_changed(told_home: Path) -> None:
     job = RefreshJob()
     job.start(sources=["hugging-face"])
     until(lambda: "catalog" in job.progress)
-    assert job._process is not None
+    assert job._child is not None
     job.stop()
-    job._process.wait(PATIENCE_S)
     assert job.state == "stopped"
     assert job.prepared is None
     with pytest.raises(ProcessLookupError):
-        os.kill(job._process.pid, 0)
+        os.kill(job._child.pid, 0)
     with open_entries() as store:
         assert len(list(store.all())) == 2
 
 
-def test_what_goes_wrong_is_said_in_its_own_sentence(home: Path) -> None:
+def test_what_goes_wrong_is_said_in_its_own_sentence(told_home: Path) -> None:
     job = RefreshJob()
     job.start(remove="local/nothing")
     until(lambda: job.state != "running")
@@ -84,7 +58,7 @@ def test_what_goes_wrong_is_said_in_its_own_sentence(home: Path) -> None:
     assert "no source called 'no-such-place'" in job.error
 
 
-def test_a_discarded_result_makes_room_for_the_next(home: Path) -> None:
+def test_a_discarded_result_makes_room_for_the_next(told_home: Path) -> None:
     job = RefreshJob()
     job.start(sources=["hugging-face"])
     until(lambda: job.state != "running")

@@ -13,7 +13,7 @@ from typing import Any
 from recommender.catalog.sources import azure_registry
 from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress, now
 from recommender.catalog.sources.foundry_assets import Asset, asset_name, details
-from recommender.catalog.sources.foundry_catalog import ALL_MODELS, FoundryCatalog, equals
+from recommender.catalog.sources.foundry_catalog import ALL_MODELS, batches, equals
 from recommender.catalog.sources.untrusted import mapping
 
 # Those of makers with open weights; what the registry "HuggingFace" has is read on the Hub itself.
@@ -65,17 +65,10 @@ class AzureSource:
         """As :meth:`~recommender.catalog.sources.base.Source.fetch`; the two ways have cursors of their own."""
         progress(Progress(self.id, "signing in", 0))
         client = self._signed_in()
-        yield from self._visited(cursor, progress) if client is None else self._listed(client, cursor, progress)
-
-    def _visited(self, cursor: str, progress: OnProgress) -> Iterator[Batch]:
-        done = 0
-        catalog = FoundryCatalog(self._address, self.name, lambda what: progress(Progress(self.id, what, done)))
-        progress(Progress(self.id, "the first page", 0))
-        for page in catalog.pages(cursor, _FILTERS, _REGISTRIES):
-            done = page.place.rows
-            found = [entry for row in page.rows if (entry := entry_of(Asset(row)))]
-            progress(Progress(self.id, f"page {page.place.pages}", done, page.place.total))
-            yield Batch(tuple(found), page.following.text if page.following else "", complete=page.complete)
+        if client is None:
+            yield from batches(self._address, self, cursor, progress, entry_of, _FILTERS, _REGISTRIES)
+        else:
+            yield from self._listed(client, cursor, progress)
 
     def _listed(self, client: Any, cursor: str, progress: OnProgress) -> Iterator[Batch]:
         after, whole = _after(cursor)

@@ -8,13 +8,13 @@ engine does in foundry-local-sdk 2.2.1. Both want this user agent, and no Author
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from recommender.catalog.sources.answers import retry_after_s, sit_out, whole_body
+from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress, Source
+from recommender.catalog.sources.foundry_assets import Asset
 from recommender.catalog.sources.untrusted import count, mapping
 from recommender.errors import DownloadError
 from recommender.types import MIB
@@ -161,7 +161,7 @@ class FoundryCatalog:
                 with client.stream("POST", self._address, json=body) as response:
                     status = response.status_code
                     if status in _PASSING:
-                        asked_s = _asked_wait_s(response)
+                        asked_s = retry_after_s(response)
                     else:
                         return self._answer(response, resumed)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
@@ -176,7 +176,7 @@ class FoundryCatalog:
                 if last or (asked_s is not None and asked_s > LONGEST_WAIT_S):
                     when = f"in {asked_s:,.0f} s" if asked_s is not None else "in a few minutes"
                     raise self._failed(f"answered {status}. Try again {when}: it then goes on where it stopped.")
-            self._wait(wait_s if asked_s is None else asked_s)
+            sit_out(wait_s if asked_s is None else asked_s, self._waiting, self._name)
             wait_s *= 2
         raise AssertionError("the last try returns or raises")
 
@@ -189,30 +189,40 @@ class FoundryCatalog:
         if not 200 <= status < 300:
             raise self._failed(f"answered {status}. Try again later, or update this program.")
         try:
-            answer = json.loads(self._body(response))
+            body = whole_body(
+                response,
+                ANSWER_BYTES,
+                ANSWER_S,
+                self._failed(f"sent more than {ANSWER_BYTES / MIB:.0f} MiB for one page. Try again later."),
+                self._failed(f"took more than {ANSWER_S:.0f} s for one page. Try again later."),
+            )
+            answer = json.loads(body)
         except (ValueError, RecursionError) as error:
             raise self._failed("sent what is no JSON. Try again later.") from error
         return mapping(answer)
 
-    def _body(self, response: httpx2.Response) -> bytes:
-        end, parts, length = time.monotonic() + ANSWER_S, [], 0
-        for part in response.iter_bytes():
-            parts.append(part)
-            length += len(part)
-            if length > ANSWER_BYTES:
-                raise self._failed(f"sent more than {ANSWER_BYTES / MIB:.0f} MiB for one page. Try again later.")
-            if time.monotonic() > end:
-                raise self._failed(f"took more than {ANSWER_S:.0f} s for one page. Try again later.")
-        return b"".join(parts)
-
-    def _wait(self, wait_s: float) -> None:
-        end = time.monotonic() + wait_s
-        while (left_s := end - time.monotonic()) > 0:
-            self._waiting(f"waiting {left_s:.0f} s, as {self._name} asks")
-            time.sleep(min(left_s, 0.25))
-
     def _failed(self, what: str) -> DownloadError:
         return DownloadError(f"The catalog of {self._name} {what}")
+
+
+def batches(
+    address: str,
+    source: Source,
+    cursor: str,
+    progress: OnProgress,
+    entry_of: Callable[[Asset], Entry | None],
+    filters: Sequence[Mapping[str, Any]],
+    registries: Sequence[str] = (),
+) -> Iterator[Batch]:
+    """A catalog's pages from a cursor on, as a source's batches; see :meth:`FoundryCatalog.pages`."""
+    done = 0
+    catalog = FoundryCatalog(address, source.name, lambda what: progress(Progress(source.id, what, done)))
+    progress(Progress(source.id, "the first page", 0))
+    for page in catalog.pages(cursor, filters, registries):
+        done = page.place.rows
+        found = [entry for row in page.rows if (entry := entry_of(Asset(row)))]
+        progress(Progress(source.id, f"page {page.place.pages}", done, page.place.total))
+        yield Batch(tuple(found), page.following.text if page.following else "", complete=page.complete)
 
 
 def _request(place: Place, filters: Sequence[Mapping[str, Any]], registries: Sequence[str]) -> dict[str, Any]:
@@ -226,14 +236,3 @@ def _request(place: Place, filters: Sequence[Mapping[str, Any]], registries: Seq
     search["includeTotalResultCount"] = not place.text
     resources = [{"resourceId": name, "entityContainerType": "Registry"} for name in registries]
     return {"resourceIds": resources, "indexEntitiesRequest": search}
-
-
-def _asked_wait_s(response: httpx2.Response) -> float | None:
-    """Retry-After, in seconds or as a date."""
-    after = response.headers.get("Retry-After", "").strip()
-    if after.isascii() and after.isdigit() and len(after) < 10:
-        return float(after)
-    try:
-        return max(0.0, (parsedate_to_datetime(after).astimezone(UTC) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None

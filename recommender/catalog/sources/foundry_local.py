@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from recommender.catalog.sources.base import Batch, Entry, EntryFile, OnProgress, Progress, now
+from recommender.catalog.sources.base import Batch, Entry, EntryFile, OnProgress, now
 from recommender.catalog.sources.foundry_assets import Asset, asset_name, details
-from recommender.catalog.sources.foundry_catalog import FOUNDRY_LOCAL, FoundryCatalog, equals
+from recommender.catalog.sources.foundry_catalog import FOUNDRY_LOCAL, batches, equals
 from recommender.catalog.sources.untrusted import count, mapping, repository, text, texts
 
 _FILTERS = (
@@ -46,14 +46,7 @@ class FoundryLocalSource:
 
     def fetch(self, cursor: str, progress: OnProgress) -> Iterator[Batch]:
         """As :meth:`~recommender.catalog.sources.base.Source.fetch`."""
-        done = 0
-        catalog = FoundryCatalog(self._address, self.name, lambda what: progress(Progress(self.id, what, done)))
-        progress(Progress(self.id, "the first page", 0))
-        for page in catalog.pages(cursor, _FILTERS):
-            done = page.place.rows
-            found = [entry for row in page.rows if (entry := entry_of(Asset(row)))]
-            progress(Progress(self.id, f"page {page.place.pages}", done, page.place.total))
-            yield Batch(tuple(found), page.following.text if page.following else "", complete=page.complete)
+        yield from batches(self._address, self, cursor, progress, entry_of, _FILTERS)
 
 
 def entry_of(asset: Asset) -> Entry | None:

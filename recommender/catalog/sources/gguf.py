@@ -6,17 +6,17 @@ Only its header is read. The entry then becomes a model like any other: estimate
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from recommender.catalog.sources.base import Entry, EntryFile, now
 from recommender.catalog.sources.remote_header import read_remote_header, template_abilities
 from recommender.catalog.sources.safe_urls import HUB_HOSTS, RangeReader, check_url
-from recommender.errors import BadInputError, DownloadError
+from recommender.errors import BadInputError
 from recommender.estimate.gguf_architecture import architecture_row
 from recommender.runner.gguf_header import read_header
-from recommender.runner.hub import endpoint, quantization_in, resolve_file
+from recommender.runner.hub import endpoint, quantization_in, resolve_file, resolve_first
 
 _BUDGET_BYTES = 1_000_000
 _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96})(?::([\w-]{1,40}))?", re.ASCII)
@@ -94,30 +94,20 @@ def _from_url(url: str) -> Entry:
 
 
 def _from_repository(repo: str, quantization: str, file: str = "") -> Entry:
-    if not file and not quantization:
-        quantization = _first_there(repo)
-    choice = resolve_file(repo, quantization, file)
+    named = file or quantization
+    choice = resolve_file(repo, quantization, file) if named else resolve_first(repo, _FIRST_LOOKED_FOR)
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(repo, choice.file, revision=choice.revision, endpoint=endpoint())
     entry = _read(url, choice.file, repo, choice.license, choice.size_bytes if len(choice.files) == 1 else None)
-    files = tuple(EntryFile(one.path, one.size_bytes, one.sha256, choice.quantization) for one in choice.files)
-    values: dict[str, Any] = {**_fields(entry), "files": files, "version": choice.revision, "gated": choice.gated}
-    return Entry(**{**values, "publisher": repo.split("/")[0], "url": f"https://{HUB_HOSTS[0]}/{repo}"})
-
-
-def _first_there(repo: str) -> str:
-    """The usual quantization of a repository: the first of a list that it has."""
-    for quantization in _FIRST_LOOKED_FOR:
-        try:
-            resolve_file(repo, quantization)
-        except DownloadError as error:
-            if "has no" not in str(error) or "known quantization" in str(error):
-                raise
-        else:
-            return quantization
-    resolve_file(repo, _FIRST_LOOKED_FOR[0])
-    raise AssertionError  # the line above says what there is
+    return replace(
+        entry,
+        files=tuple(EntryFile(one.path, one.size_bytes, one.sha256, choice.quantization) for one in choice.files),
+        version=choice.revision,
+        gated=choice.gated,
+        publisher=repo.split("/")[0],
+        url=f"https://{HUB_HOSTS[0]}/{repo}",
+    )
 
 
 def _read(url: str, name: str, entry_id: str, license_id: str, file_bytes: int | None = None) -> Entry:
@@ -150,10 +140,6 @@ def _read(url: str, name: str, entry_id: str, license_id: str, file_bytes: int |
         files=(EntryFile(name, file_bytes, "", header.quantization),),
         details={"note": header.note} if header.note else {},
     )
-
-
-def _fields(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__dataclass_fields__}
 
 
 def _safe(name: str) -> str:

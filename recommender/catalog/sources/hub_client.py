@@ -9,8 +9,6 @@ wrong type.
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +17,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from recommender.catalog.sources.answers import retry_after_s, sit_out, whole_body
 from recommender.errors import DownloadError
 from recommender.runner import hub_errors
+from recommender.runner.hub import endpoint
 from recommender.types import MIB
 
 if TYPE_CHECKING:
@@ -64,13 +64,6 @@ class Answer:
     @property
     def gated(self) -> bool:
         return self.error_code == "GatedRepo" or self.status == 403
-
-
-def endpoint() -> str:
-    """The Hub's address, or that of the mirror that HF_ENDPOINT names now."""
-    from huggingface_hub import constants
-
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
 class HubClient:
@@ -129,7 +122,7 @@ class HubClient:
                 asked_s = _asked_wait_s(response)
                 if last or (asked_s is not None and asked_s > LONGEST_WAIT_S):
                     raise self._gave_up(response.status_code, asked_s, url)
-            self._wait(wait_s if asked_s is None else asked_s)
+            sit_out(wait_s if asked_s is None else asked_s, self._waiting, "the Hub")
             wait_s *= 2
         raise AssertionError("the last try returns or raises")
 
@@ -146,7 +139,15 @@ class HubClient:
             with self._unreadable(url):
                 response = session.send(request, stream=True, follow_redirects=False)
                 try:
-                    body = _body(response)
+                    body = whole_body(
+                        response,
+                        ANSWER_BYTES,
+                        ANSWER_S,
+                        BadAnswerError(
+                            f"The Hub's answer is larger than {ANSWER_BYTES / MIB:.0f} MiB, so it was not read."
+                        ),
+                        BadAnswerError(f"The Hub took more than {ANSWER_S:.0f} s for one answer. Try again later."),
+                    )
                 finally:
                     response.close()
             if response.status_code not in _REDIRECT_CODES:
@@ -217,26 +218,6 @@ class HubClient:
             "(`hf auth login`) more may be asked."
         )
 
-    def _wait(self, wait_s: float) -> None:
-        end = time.monotonic() + wait_s
-        while (left_s := end - time.monotonic()) > 0:
-            self._waiting(f"waiting {left_s:.0f} s, as the Hub asks")
-            time.sleep(min(left_s, 0.25))
-
-
-def _body(response: httpx2.Response) -> bytes:
-    """What the response holds, unpacked; refused when it is too long or takes too long."""
-    end = time.monotonic() + ANSWER_S
-    parts, length = [], 0
-    for part in response.iter_bytes():
-        parts.append(part)
-        length += len(part)
-        if length > ANSWER_BYTES:
-            raise BadAnswerError(f"The Hub's answer is larger than {ANSWER_BYTES / MIB:.0f} MiB, so it was not read.")
-        if time.monotonic() > end:
-            raise BadAnswerError(f"The Hub took more than {ANSWER_S:.0f} s for one answer. Try again later.")
-    return b"".join(parts)
-
 
 def _next_link(response: httpx2.Response) -> str:
     link = response.links.get("next", {}).get("url", "")
@@ -265,10 +246,4 @@ def _asked_wait_s(response: httpx2.Response) -> float | None:
     limit = parse_ratelimit_headers(response.headers) if response.status_code == 429 else None
     if limit is not None and limit.remaining == 0:
         return float(limit.reset_in_seconds)
-    after = response.headers.get("Retry-After", "").strip()
-    if after.isascii() and after.isdigit() and len(after) < 10:
-        return float(after)
-    try:
-        return max(0.0, (parsedate_to_datetime(after).astimezone(UTC) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
+    return retry_after_s(response)

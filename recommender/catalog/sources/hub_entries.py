@@ -14,16 +14,15 @@ from typing import Any, TypeGuard
 
 from recommender.catalog.sources.base import Entry, EntryFile, Score, now
 from recommender.catalog.sources.remote_header import template_abilities
-from recommender.runner.hub import quantization_in
+from recommender.catalog.sources.untrusted import mapping
+from recommender.runner.hub import is_repository, part_of, quantization_in
 
 SOURCE_ID = "hugging-face"
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _BASE = re.compile(r"base_model:(?:(quantized|finetune|adapter|merge):)?(.+)")
 _NO_MODEL = re.compile(r"mmproj|imatrix|vocab|(?<![a-z])(draft|mtp|lora|adapter)(?![a-z])", re.IGNORECASE)
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _RELATIONS = ("quantized", "finetune", "adapter", "merge")
 _PLAIN = ("F16", "BF16", "Q8_0", "Q4_0", "F32")  # one block type throughout, so that a header is soon verified
 _TEXT = 200  # characters of a name
@@ -97,12 +96,12 @@ def plainest_file(entry: Entry) -> EntryFile | None:
     models = [
         file
         for file in entry.files
-        if file.bytes and file.quantization and not _NO_MODEL.search(file.path) and _part(file.path)[0] == 1
+        if file.bytes and file.quantization and not _NO_MODEL.search(file.path) and part_of(file.path)[0] == 1
     ]
     return min(
         models,
         key=lambda file: (
-            _part(file.path)[1],
+            part_of(file.path)[1],
             _PLAIN.index(file.quantization) if file.quantization in _PLAIN else len(_PLAIN),
             file.path,
         ),
@@ -110,15 +109,9 @@ def plainest_file(entry: Entry) -> EntryFile | None:
     )
 
 
-def _part(path: str) -> tuple[int, int]:
-    """(number, count) of a part of a split model; (1, 1) of a whole one."""
-    part = _PART.search(path)
-    return (int(part[1]), int(part[2])) if part else (1, 1)
-
-
 def repo_id(value: object) -> str:
     """``value`` where it is a repository's id, owner/name; else ""."""
-    return value if isinstance(value, str) and _REPO.fullmatch(value) and ".." not in value else ""
+    return value if isinstance(value, str) and is_repository(value) else ""
 
 
 def _abilities(template: Any) -> dict[str, Any]:
@@ -261,8 +254,7 @@ def _version(row: Mapping[str, Any]) -> str:
 
 
 def _of(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = row.get(name)
-    return value if isinstance(value, dict) else {}
+    return mapping(row.get(name))
 
 
 def _text(value: object) -> str:
