@@ -79,7 +79,7 @@ def test_memory_that_runs_out_while_loading_gets_a_sentence(
     assert isinstance(job.exception, OutOfMemoryError)
 
 
-def test_a_thousand_mutated_headers_each_end_in_a_sentence_or_an_answer(
+def test_mutated_headers_each_end_in_a_sentence_or_an_answer(
     ask: Ask, tiny: Path, tmp_path: Path, manager: RunManager
 ) -> None:
     """What our own reader lets pass goes to the real runtime, in a process of its own."""
@@ -88,7 +88,7 @@ def test_a_thousand_mutated_headers_each_end_in_a_sentence_or_an_answer(
     chance = random.Random(7)
     path = tmp_path / "mutant.gguf"
     ends = Counter[str]()
-    for _ in range(1000):
+    for _ in range(300):
         mutant = bytearray(whole)
         for _ in range(chance.randint(1, 4)):
             mutant[chance.randrange(header)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
@@ -105,5 +105,5 @@ def test_a_thousand_mutated_headers_each_end_in_a_sentence_or_an_answer(
         assert job.state in ("done", "failed"), job.state
         assert job.error.endswith(".") is (job.state == "failed"), job.error
     assert set(ends) == {"refused", "done", "failed"}, ends
-    assert ends["refused"] > 100, ends
-    assert ends["done"] > 100, ends
+    assert ends["refused"] > 30, ends
+    assert ends["done"] > 30, ends
