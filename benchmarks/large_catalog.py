@@ -146,7 +146,7 @@ def build_here(folder: Path, database: Path, profile: bool) -> None:
     peak_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(f"Build: {wall_s:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of processor time.")
     print(f"Peak memory {peak_bytes / 2**20:.0f} MiB, database {database.stat().st_size / 2**20:.0f} MiB.")
-    wanted = ("models", "gguf_files", "variants", "abilities", "quant_losses", "candidates")
+    wanted = ("models", "gguf_files", "variants", "abilities", "quant_losses", "variant_runtimes")
     print("Rows: " + ", ".join(f"{report.rows[name]} {name}" for name in wanted) + ".")
     for note in report.notes:
         print(f"  {note[:160]}")

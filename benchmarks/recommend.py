@@ -72,27 +72,39 @@ def enlarged(source: Path, models: int, folder: Path) -> Path:
         connection.execute("SELECT setseed(0.5)")
         connection.execute(
             "CREATE TEMP TABLE copies AS"
-            " SELECT model_id, model_id || '#' || n AS copy, 0.85 + 0.3 * random() AS factor"
+            " SELECT model_id, model_id || '#' || n AS copy, n, 0.85 + 0.3 * random() AS factor"
             f" FROM shipped.models, range(1, {models // have + 2}) t(n) ORDER BY n, model_id LIMIT {models - have}"
         )
         names = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'shipped'").fetchall()
         for (name,) in names:
             connection.execute(f"CREATE TABLE {name} AS {_rows(connection, name)}")
+        views = connection.execute("SELECT sql FROM duckdb_views() WHERE database_name = 'shipped' AND NOT internal")
+        for (sql,) in views.fetchall():
+            connection.execute(sql)
         connection.execute("UPDATE build_info SET fingerprint = fingerprint || ?", [str(models)])
     return target
 
 
-_COPIED = ("models", "shapes", "variants", "abilities", "quant_losses", "candidates")
+_COPIED = ("models", "shapes", "variants", "abilities", "quant_losses")
+_COPY_ID = "t.variant_id + c.n * (SELECT count(*) FROM shipped.variants)"
 _SIZED = ("params_total", "params_active", "file_bytes", "tensor_bytes", "read_bytes_per_token")
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     """SQL for a table's rows and, where they belong to a model, those of its copies."""
+    if table == "variant_runtimes":
+        # Runtimes with a list of models of their own would not know the copies.
+        return (
+            f"FROM shipped.{table} UNION ALL SELECT {_COPY_ID}, t.runtime, t.support FROM shipped.{table} t"
+            " JOIN shipped.variants v USING (variant_id) JOIN copies c USING (model_id)"
+            " WHERE v.format IN ('gguf', 'mlx', 'safetensors')"
+        )
     if table not in _COPIED:
         return f"FROM shipped.{table}"
     kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE shipped.{table}").fetchall()}
     special = {
         "model_id": "c.copy",
+        "variant_id": _COPY_ID,
         "name": "c.copy",
         "superseded_by": "NULL",
         "base_model": "t.base_model || c.copy",  # a copy is a model of its own, not one more fine-tune
@@ -100,11 +112,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     }
     special |= {name: f"CAST(t.{name} * c.factor AS {kind})" for name, kind in kinds.items() if name in _SIZED}
     wanted = ", ".join(f"{special.get(name, f't.{name}')} AS {name}" for name in kinds)
-    # Runtimes with a list of models of their own would not know the copies.
-    where = " WHERE t.format IN ('gguf', 'mlx', 'safetensors')" if table == "candidates" else ""
-    return (
-        f"FROM shipped.{table} UNION ALL SELECT {wanted} FROM shipped.{table} t JOIN copies c USING (model_id){where}"
-    )
+    return f"FROM shipped.{table} UNION ALL SELECT {wanted} FROM shipped.{table} t JOIN copies c USING (model_id)"
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

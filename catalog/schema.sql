@@ -862,6 +862,7 @@ CREATE TABLE shapes (
 COMMENT ON TABLE shapes IS 'derived: one row per model';
 
 CREATE TABLE variants (
+    variant_id INTEGER NOT NULL, -- its place among the rows, by which the runtimes that take it are listed
     model_id VARCHAR NOT NULL REFERENCES models (model_id),
     format VARCHAR NOT NULL CHECK (format IN ('gguf', 'mlx', 'onnx', 'safetensors', 'mlc', 'litert', 'managed')),
     quantization VARCHAR NOT NULL, -- "" where managed
@@ -901,15 +902,18 @@ CREATE TABLE quant_losses (
 );
 COMMENT ON TABLE quant_losses IS 'derived: one row per model × quantization';
 
-CREATE TABLE candidates (
-    model_id VARCHAR NOT NULL,
-    format VARCHAR NOT NULL,
-    quantization VARCHAR NOT NULL,
+-- Of a large catalog this table has millions of rows: the names stand once, in variants, and there is no key, whose
+-- index would be larger than the table.
+CREATE TABLE variant_runtimes (
+    variant_id INTEGER NOT NULL,
     runtime VARCHAR NOT NULL,
-    support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental')),
-    PRIMARY KEY (model_id, format, quantization, runtime)
+    support VARCHAR NOT NULL CHECK (support IN ('yes', 'experimental'))
 );
-COMMENT ON TABLE candidates IS 'derived: one row per variant × runtime that takes it';
+COMMENT ON TABLE variant_runtimes IS 'derived: one row per variant × runtime that takes it';
+
+CREATE VIEW candidates AS
+SELECT v.model_id, v.format, v.quantization, t.runtime, t.support
+FROM variant_runtimes t JOIN variants v USING (variant_id);
 
 CREATE TABLE lifecycles (
     model_id VARCHAR PRIMARY KEY REFERENCES models (model_id),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _BUILDING = ".building-"
 _LEFTOVER_AGE_S = 3600
+# DuckDB's part of a build; most of the rest is the rows as text. Less makes it slower.
+_LEAST_MEMORY_BYTES, _MEMORY_PER_CSV_BYTE = 256 << 20, 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None, live: 
         _remove_leftovers(database_path)
         with contextlib.closing(connect()) as connection, _removed(beside):
             attach(connection, beside, CREATE)
+            _limit_memory(connection, beside, inputs(csv_dir, live))
             report = fill(connection, csv_dir, live, database_path)
             detach(connection)
             os.replace(beside, database_path)
@@ -124,6 +128,13 @@ def fill(connection: DuckDBPyConnection, csv_dir: Path, live: Path | None, datab
     return BuildReport(database, time.monotonic() - started, rows, date, print_before, tuple(notes))
 
 
+def _limit_memory(connection: DuckDBPyConnection, beside: Path, files: Sequence[Path]) -> None:
+    """Let DuckDB put on disk what it would else keep in memory until the end: a large catalog's tables."""
+    limit_bytes = max(_LEAST_MEMORY_BYTES, _MEMORY_PER_CSV_BYTE * sum(path.stat().st_size for path in files))
+    folder = str(beside.with_name(beside.name + ".tmp")).replace("'", "''")
+    connection.execute(f"SET memory_limit = '{limit_bytes}B'; SET temp_directory = '{folder}'")
+
+
 def _catalog_date(connection: DuckDBPyConnection) -> str:
     """The newest date of any fact: release dates of models, and when a row was read or dated."""
     columns = connection.execute(
@@ -154,4 +165,4 @@ def _remove_leftovers(database_path: Path) -> None:
     for leftover in database_path.parent.glob(f"{database_path.name}{_BUILDING}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
-                leftover.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,8 @@ Rows = Mapping[str, Iterable[Mapping[str, str]]]
 
 def between(shipped: Mapping[str, CsvTable], before: Path | None, after: Rows) -> Changes:
     """What ``after`` (the rows of a new overlay) changes against the overlay folder in use."""
-    old = {name: _records(before, name) for name in ("models", "gguf_files", "sightings")}
     base = {row["model_id"]: row for row in shipped["models"].records()}
-    was = base | {row["model_id"]: row for row in old["models"]}
+    was = base | {row["model_id"]: row for row in _records(before, "models", "model_id", *_SHOWN_FIELDS)}
     now = base | {row["model_id"]: dict(row) for row in after["models"]}
     fields = [
         FieldChange(model_id, name, was[model_id][name], row.get(name, ""))
@@ -68,9 +67,10 @@ def between(shipped: Mapping[str, CsvTable], before: Path | None, after: Rows) -
         for model_id, row in now.items()
         if (newer := row.get("superseded_by", "")) and was.get(model_id, {}).get("superseded_by", "") != newer
     ]
-    files_before = {(row["gguf_repo"], row["file"]) for row in old["gguf_files"]}
+    files_before = {(row["gguf_repo"], row["file"]) for row in _records(before, "gguf_files", "gguf_repo", "file")}
     files_after = {(row["gguf_repo"], row["file"]) for row in after["gguf_files"]}
-    gone_before = {(row["source"], row["entry_id"]) for row in old["sightings"] if row["gone_at"]}
+    seen_before = _records(before, "sightings", "source", "entry_id", "gone_at")
+    gone_before = {(row["source"], row["entry_id"]) for row in seen_before if row["gone_at"]}
     sightings = list(after["sightings"])
     withdrawn = [
         row["entry_id"] for row in sightings if row["gone_at"] and (row["source"], row["entry_id"]) not in gone_before
@@ -130,6 +130,6 @@ def changes_text(changes: Changes, most: int = 20) -> str:
     return "\n".join(parts)
 
 
-def _records(folder: Path | None, name: str) -> list[dict[str, str]]:
+def _records(folder: Path | None, name: str, *columns: str) -> Iterator[dict[str, str]]:
     path = folder / f"{name}.csv" if folder else None
-    return read_csv(path).records() if path and path.exists() else []
+    return read_csv(path).records_of(*columns) if path and path.exists() else iter(())

@@ -20,7 +20,7 @@ Records = list[dict[str, str]]
 
 
 def derive(connection: DuckDBPyConnection, loaded: Mapping[str, CsvTable]) -> list[str]:
-    """Fill shapes, variants, abilities, quant_losses, lifecycles and candidates; returns notes about what is thin."""
+    """Fill the derived tables; returns notes about what is thin."""
     models = loaded["models"].records()
     own = {row["model_id"]: row for row in loaded["architectures"].records()}
     # The fit of abilities takes longest and spends its time outside Python: it runs beside the layouts.
@@ -81,14 +81,14 @@ def _candidates(connection: DuckDBPyConnection) -> list[str]:
     """
     connection.execute(
         """
-        INSERT INTO candidates
+        INSERT INTO variant_runtimes
         WITH own AS (
             SELECT runtime, model_id, format, quantization FROM runtime_models WHERE format <> 'gguf'
             UNION
             SELECT 'foundry-local', model_id, 'onnx', 'onnx-int4' FROM models
             WHERE onnx_foundry_local_alias IS NOT NULL
         ), own_catalog AS (SELECT DISTINCT runtime, format FROM own)
-        SELECT v.model_id, v.format, v.quantization, f.runtime,
+        SELECT v.variant_id, f.runtime,
                CASE WHEN 'experimental' IN (f.support, a.support) THEN 'experimental' ELSE 'yes' END
         FROM variants v
         JOIN models m USING (model_id)

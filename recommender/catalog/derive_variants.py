@@ -86,6 +86,7 @@ def variants(
     other, left_out = _other(models, loaded, native, bits, full)
     order = np.argsort(np.concatenate([gguf["model"], other["model"]]), kind="stable")
     columns = {name: np.concatenate([gguf.pop(name), other.pop(name)])[order] for name in list(gguf)}
+    columns["variant_id"] = np.arange(len(order))
     ids = np.array([model["model_id"] for model in models], dtype=object)
     columns["model_id"] = ids[columns.pop("model")]
     rough = [row["model_id"] for row in laid.shapes if not row["complete"]]

@@ -174,8 +174,9 @@ def _files(shipped: Sequence[Row], groups: Mapping[str, Sequence[Identified]], c
         ]
         trusted = [one for one in forms if one.trust != "other"]
         for one in trusted or forms:
+            repo, source = one.entry.entry_id, _read(one.entry)
             for file in one.entry.files:
-                row = _file_row(model_id, one.entry, file, known_types)
+                row = _file_row(model_id, repo, source, file, known_types)
                 old = before.get((row["gguf_repo"], row["file"]))
                 if old and _same_file(old, row):
                     continue
@@ -190,19 +191,19 @@ def _same_file(old: Row, new: Row) -> bool:
     return exact and new["sha256"] in ("", old["sha256"]) and old["catalog_model_id"] == new["catalog_model_id"]
 
 
-def _file_row(model_id: str, entry: Entry, file: EntryFile, known_types: set[str]) -> Row:
+def _file_row(model_id: str, repo: str, source: str, file: EntryFile, known_types: set[str]) -> Row:
     _, parts = part_of(file.path)
     other = next((kind for kind, pattern in _OTHER_KINDS if pattern.search(file.path)), "")
     plain = file.quantization in known_types and not file.quantization.startswith("UD-")
     return {
         "model_id": model_id,
-        "gguf_repo": entry.entry_id,
+        "gguf_repo": repo,
         "file": file.path,
         "quant": file.quantization,
         "bytes": str(file.bytes) if file.bytes else "",
         "bytes_kind": "exact" if file.bytes else "none",
         "sha256": file.sha256,
-        "source": _read(entry),
+        "source": source,
         "catalog_model_id": model_id,
         "quantization": file.quantization if plain and not other else "",
         "kind": other or ("split" if parts > 1 else "model"),

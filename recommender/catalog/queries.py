@@ -79,12 +79,21 @@ def _resolver(catalog: Catalog) -> Resolver:
     return catalog.keep("resolver", make)
 
 
+def candidates_per_role(catalog: Catalog) -> dict[tuple[str, str], int]:
+    """How many variants of the models of each role a runtime takes, by (role, runtime)."""
+    sql = "SELECT m.role, c.runtime, count(*) FROM candidates c JOIN models m USING (model_id) GROUP BY ALL"
+    return catalog.keep(
+        "candidates per role",
+        lambda: {(role, runtime): number for role, runtime, number in catalog.cursor().execute(sql).fetchall()},
+    )
+
+
 def candidates_per_runtime(catalog: Catalog) -> dict[str, int]:
     """How many variants each runtime takes."""
-    return catalog.keep(
-        "candidates per runtime",
-        lambda: dict(catalog.cursor().execute("SELECT runtime, count(*) FROM candidates GROUP BY runtime").fetchall()),
-    )
+    found: dict[str, int] = {}
+    for (_, runtime), number in candidates_per_role(catalog).items():
+        found[runtime] = found.get(runtime, 0) + number
+    return found
 
 
 def kinds_per_runtime(catalog: Catalog) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -105,13 +114,17 @@ def models_by_id(catalog: Catalog, ids: Collection[str]) -> dict[str, ModelRow]:
     if catalog.count("models") <= _FEW_MODELS:
         known = catalog.keep("models by id", lambda: {model.model_id: model for model in catalog.models()})
         return {model_id: known[model_id] for model_id in ids}
-    found = read_facts(
-        catalog.cursor(), ModelRow, "models", where="model_id IN (SELECT unnest($1))", values=[list(ids)]
-    )
-    return {model.model_id: model for model in found}
+    known = catalog.keep("models asked for", dict)
+    wanted = [model_id for model_id in ids if model_id not in known]
+    if wanted:
+        found = read_facts(
+            catalog.cursor(), ModelRow, "models", where="model_id IN (SELECT unnest($1))", values=[wanted]
+        )
+        known.update((model.model_id, model) for model in found)
+    return {model_id: known[model_id] for model_id in ids}
 
 
-# Up to this many, all of them are read once and kept; beyond, only those asked for.
+# Up to this many, all of them are read at once; beyond, only those asked for.
 _FEW_MODELS = 1000
 
 _COLUMNS = """

@@ -142,6 +142,7 @@ def _prepare(store: EntryStore, told: tuple[Told, ...], progress: OnProgress) ->
         found = changes_of.between(shipped, overlay.current(), merged.rows)
         changes_of.save(folder, found)
         progress(Progress("catalog", "building", 1, 2))
+        del merged, shipped  # what a large catalog is merged of and what it is built of need not lie in memory at once
         report = build(paths.catalog_dir(), folder / _DATABASE, folder)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)

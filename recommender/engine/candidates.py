@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from recommender.catalog.queries import candidates_per_role
+from recommender.engine.ability import Abilities, abilities
+from recommender.engine.thinning import best_by_size
 from recommender.types import Floats, Need, Task, Texts, VariantColumns
 
 if TYPE_CHECKING:
@@ -110,7 +113,7 @@ def question(
     return Question(
         weights=tuple(sorted((name, weight) for name, weight in task.weights.items() if weight)),
         languages=tuple(sorted(set(need.languages))),
-        language_weight=scoring["language_weight"],
+        language_weight=scoring["language_weight"] if need.languages else 0.0,
         hybrid_thinks=task.hybrid_thinks,
         roles=tuple(sorted(task.roles)),
         runtimes=tuple(sorted(runtimes)),
@@ -146,14 +149,13 @@ class CandidateCache:
         return self._keep(("judged", catalog.fingerprint, asked), lambda: self._judge(catalog, asked))
 
     def _judge(self, catalog: Catalog, asked: Question) -> Candidates:
-        pruned = catalog.count("models") > asked.prune_above_models and not asked.models
-        # Thinning looks at quality, so there the rows depend on the whole question.
-        of_rows = asked if pruned else replace(asked, weights=(), languages=(), hybrid_thinks=False)
         of_models = (asked.weights, asked.languages, asked.language_weight, asked.hybrid_thinks)
-        rows = self._keep(("rows", catalog.fingerprint, of_rows), lambda: _rows(catalog, asked, pruned))
-        return _judged(
-            rows, self._keep(("abilities", catalog.fingerprint, of_models), lambda: _abilities(catalog, asked))
-        )
+        known = self._keep(("abilities", catalog.fingerprint, of_models), lambda: abilities(catalog, *of_models))
+        if catalog.count("models") > asked.prune_above_models and not asked.models:
+            # Thinning looks at quality, so there the rows depend on the whole question.
+            return _judged(_rows(catalog, asked, best_by_size(catalog, asked, known.quality)), known)
+        of_rows = replace(asked, weights=(), languages=(), hybrid_thinks=False)
+        return _judged(self._keep(("rows", catalog.fingerprint, of_rows), lambda: _rows(catalog, asked, None)), known)
 
     def _keep(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
         with self._lock:
@@ -175,51 +177,12 @@ class _Rows:
 
     candidates: Candidates  # without quality
     points: Floats  # of 100, lost by quantization
-    models: tuple[str, ...]  # the different models
-    model: NDArray[np.int64]  # each row's index into ``models``
+    model: NDArray[np.int64]  # each row's place among the catalog's models
 
-
-# Every model's ability for a task: the weighted mean of its capabilities, and of the wanted languages beside it.
-_ABILITY = """
-task_weights AS (SELECT unnest($capabilities) AS capability, unnest($weights) AS weight),
--- A hybrid model that thinks on this task has the abilities measured that way.
-mode AS (
-    SELECT model_id, (thinking = 'yes' OR ($hybrid_thinks AND thinking = 'hybrid')) AS thinks,
-           CASE WHEN thinking = 'hybrid' AND $hybrid_thinks THEN '@thinking' ELSE '' END AS suffix FROM models
-),
-ability AS (
-    SELECT a.model_id,
-           sum(w.weight * a.score) AS score,
-           sum(w.weight * a.standard_error) AS standard_error,
-           sum(a.evidence) AS evidence
-    FROM mode JOIN abilities a USING (model_id) JOIN task_weights w ON a.capability = w.capability || mode.suffix
-    GROUP BY a.model_id
-),
-wanted AS (SELECT unnest($languages) AS language),
-spoken AS (
-    SELECT m.model_id,
-           avg(coalesce(l.score, g.score)) AS score,
-           avg(coalesce(l.standard_error, g.standard_error)) AS standard_error,
-           sum(coalesce(l.evidence, 0)) AS evidence
-    FROM mode m CROSS JOIN wanted
-    LEFT JOIN abilities l ON l.model_id = m.model_id AND l.capability = 'lang:' || wanted.language || m.suffix
-    LEFT JOIN abilities g ON g.model_id = m.model_id AND g.capability = 'multilingual' || m.suffix
-    GROUP BY m.model_id
-),
-judged AS (
-    SELECT m.model_id, coalesce(m.thinks, FALSE) AS thinks,
-           a.score * (1 - $language_weight) + coalesce(s.score, a.score) * $language_weight AS quality,
-           a.standard_error * (1 - $language_weight)
-                + coalesce(s.standard_error, a.standard_error) * $language_weight AS quality_se,
-           a.evidence + coalesce(s.evidence, 0) AS evidence
-    FROM mode m JOIN ability a USING (model_id) LEFT JOIN spoken s USING (model_id)
-)
-"""
 
 _ROWS = """
-WITH {ability}
-model AS (
-    SELECT m.model_id, m.context_max, coalesce(m.commercial_use, '') AS commercial,
+WITH model AS (
+    SELECT m.model_id, m.rowid AS place, m.context_max, coalesce(m.commercial_use, '') AS commercial,
            coalesce(m.tool_calling, '') AS tools, coalesce(nullif(m.base_model, ''), m.model_id) AS base,
            coalesce(m.superseded_by, '') AS superseded_by, m.params_total,
            coalesce(m.params_active, m.params_total) AS params_active
@@ -227,64 +190,51 @@ model AS (
     WHERE CASE WHEN len($models) > 0 THEN m.model_id IN (SELECT unnest($models))
           ELSE m.role IN (SELECT unnest($roles)) END
 ),
--- Only what the two cuts below look at: the other columns are fetched for what is left.
 sized AS (
-    SELECT v.model_id, v.format, v.quantization, v.tensor_bytes, coalesce(q.points, 0) AS points,
+    SELECT v.variant_id, v.model_id, v.format, v.quantization, v.tensor_bytes, coalesce(q.points, 0) AS points,
            v.repack_x86_bytes > 0 AS repacked_x86, v.repack_arm_bytes > 0 AS repacked_arm
     FROM variants v JOIN model USING (model_id)
     LEFT JOIN quant_losses q USING (model_id, quantization)
-    {join}
-    WHERE (v.tensor_bytes IS NULL OR v.tensor_bytes <= $largest_bytes)
-      AND (len($quantizations) = 0 OR v.quantization IN (SELECT unnest($quantizations)))
-      AND ($convert OR v.availability <> 'convert')
-    {prune}
+    WHERE {which}
 ),
 -- Of one model's variants only those that no smaller one equals; file types that llama.cpp repacks run faster for
 -- their size, so they are compared among themselves.
 useful AS (
-    SELECT model_id, format, quantization, points FROM sized
+    SELECT variant_id, points FROM sized
     QUALIFY $all_quantizations OR points < coalesce(min(points) OVER (
         PARTITION BY model_id, format, repacked_x86, repacked_arm
         ORDER BY tensor_bytes, points, quantization
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 1e9)
 ),
+taken AS (
+    SELECT variant_id, t.runtime, t.support, useful.points FROM variant_runtimes t JOIN useful USING (variant_id)
+    WHERE t.runtime IN (SELECT unnest($runtimes)) AND ($experimental OR t.support <> 'experimental')
+),
 pairs AS (SELECT unnest($outdone) AS runtime, unnest($better) AS better),
-outdone AS (
-    SELECT b.model_id, b.format, b.quantization, pairs.runtime FROM candidates b JOIN pairs ON b.runtime = pairs.better
-    WHERE $experimental OR b.support <> 'experimental'
-)
-SELECT c.model_id, c.quantization, c.runtime, c.format, coalesce(h.architecture, '') AS architecture,
+outdone AS (SELECT taken.variant_id, pairs.runtime FROM taken JOIN pairs ON taken.runtime = pairs.better)
+SELECT v.model_id, v.quantization, t.runtime, v.format, coalesce(h.architecture, '') AS architecture,
        v.file_bytes, v.tensor_bytes, v.input_embedding_bytes, v.output_bytes,
        v.read_bytes_per_token, model.params_total, model.params_active,
        h.n_layer, h.n_embd, h.n_vocab, h.n_head, h.n_ff_live AS n_ff,
        h.k_full_elements_per_token, h.v_full_elements_per_token,
        h.k_window_elements_per_token, h.v_window_elements_per_token, h.window_tokens, h.state_bytes,
        h.v_full_even_elements_per_token, h.v_window_even_elements_per_token,
-       v.repack_x86_bytes, v.repack_arm_bytes, v.layout = 'exact' AS exact, u.points,
-       model.context_max, model.commercial, model.tools, v.availability, c.support, model.base, model.superseded_by,
+       v.repack_x86_bytes, v.repack_arm_bytes, v.layout = 'exact' AS exact, t.points, model.place,
+       model.context_max, model.commercial, model.tools, v.availability, t.support, model.base, model.superseded_by,
        v.published_bytes, v.repo, v.file, coalesce(v.layout, '') AS layout
-FROM useful u
-JOIN candidates c USING (model_id, format, quantization)
-ANTI JOIN outdone o USING (model_id, format, quantization, runtime)
-JOIN variants v USING (model_id, format, quantization)
+FROM taken t
+ANTI JOIN outdone USING (variant_id, runtime)
+JOIN variants v USING (variant_id)
 JOIN model USING (model_id)
 LEFT JOIN shapes h USING (model_id)
-WHERE c.runtime IN (SELECT unnest($runtimes))
-  AND ($experimental OR c.support <> 'experimental')
-ORDER BY c.model_id, c.quantization, c.runtime
+ORDER BY v.model_id, v.quantization, t.runtime
 """
-
-# Of a large catalog, only the best by quality in each class of size (a fourth of a doubling) are estimated at all.
-_PRUNE = """
-    QUALIFY row_number() OVER (
-        PARTITION BY v.format, round(4 * log2(greatest(v.tensor_bytes, 1)))
-        ORDER BY judged.quality - coalesce(q.points, 0) DESC, v.model_id, v.quantization) <= $per_class
+_ALL = """
+        (v.tensor_bytes IS NULL OR v.tensor_bytes <= $largest_bytes)
+      AND (len($quantizations) = 0 OR v.quantization IN (SELECT unnest($quantizations)))
+      AND ($convert OR v.availability <> 'convert')
 """
-
-_LEFT_OUT = """
-SELECT 'role', count(*) FROM candidates c JOIN models m USING (model_id)
-WHERE m.role NOT IN (SELECT unnest($roles)) AND c.runtime IN (SELECT unnest($runtimes))
-"""
+_CHOSEN = "v.variant_id IN (SELECT unnest($variants))"
 
 
 def _numbered(keys: Iterable[T]) -> tuple[tuple[T, ...], NDArray[np.int64]]:
@@ -294,39 +244,18 @@ def _numbered(keys: Iterable[T]) -> tuple[tuple[T, ...], NDArray[np.int64]]:
     return tuple(known), np.array(index, dtype=np.int64)
 
 
-def _of_task(asked: Question) -> dict[str, Any]:
-    """The values that ``_ABILITY`` asks for."""
-    return {
-        "capabilities": [name for name, _ in asked.weights],
-        "weights": [weight for _, weight in asked.weights],
-        "languages": list(asked.languages),
-        "language_weight": asked.language_weight if asked.languages else 0.0,
-        "hybrid_thinks": asked.hybrid_thinks,
-    }
-
-
-def _abilities(catalog: Catalog, asked: Question) -> dict[str, tuple[float, float, float, bool]]:
-    """Model → quality before quantization, its standard error, benchmark scores behind it, whether it thinks."""
-    sql = f"WITH {_ABILITY} SELECT model_id, quality, quality_se, evidence, thinks FROM judged"
-    rows = catalog.cursor().execute(sql, _of_task(asked)).fetchall()
-    return {model: (quality, error, evidence, thinks) for model, quality, error, evidence, thinks in rows}
-
-
-def _judged(rows: _Rows, abilities: dict[str, tuple[float, float, float, bool]]) -> Candidates:
+def _judged(rows: _Rows, models: Abilities) -> Candidates:
     """The rows of models whose ability is known, each with its quality, best first."""
-    unknown = (np.nan, np.nan, 0.0, False)
-    of_models = np.array([abilities.get(model, unknown) for model in rows.models], dtype=np.float64).reshape(-1, 4)
-    quality, error, evidence, thinks = of_models[rows.model].T
-    left = np.maximum(quality - rows.points, 0.0)
+    left = np.maximum(models.quality[rows.model] - rows.points, 0.0)
     known = np.flatnonzero(~np.isnan(left))
     order = known[np.argsort(-left[known], kind="stable")]
     found = replace(
         rows.candidates,
         quality=left,
-        quality_se=error,
-        evidence=evidence,
+        quality_se=models.quality_se[rows.model],
+        evidence=models.evidence[rows.model],
         quant_loss=rows.points,
-        thinks=thinks > 0,
+        thinks=models.thinks[rows.model],
     )
     return take(found, order)
 
@@ -344,29 +273,35 @@ def take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
     return replace(candidates, variants=kept, **arrays)
 
 
-def _rows(catalog: Catalog, asked: Question, pruned: bool) -> _Rows:
+def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Rows:
+    """Candidates of all variants that the question allows, or of these variants only."""
     values: dict[str, Any] = {
         "roles": list(asked.roles),
         "models": list(asked.models),
-        "quantizations": list(asked.quantizations),
         "runtimes": list(asked.runtimes),
         "outdone": [runtime for runtime, _ in asked.outdone],
         "better": [better for _, better in asked.outdone],
-        "largest_bytes": asked.largest_bytes,
         "all_quantizations": asked.all_quantizations,
-        "convert": asked.convert,
         "experimental": asked.experimental,
     }
-    sql = _ROWS
-    for name, fragment in (("ability", f"{_ABILITY}, "), ("join", "JOIN judged USING (model_id)"), ("prune", _PRUNE)):
-        sql = sql.replace(f"{{{name}}}", fragment if pruned else "")
-    if pruned:
-        values |= {**_of_task(asked), "per_class": asked.prune_per_size_class}
-    rows = catalog.cursor().execute(sql, values).fetchnumpy()
-    left_out = {}
+    if variants is None:
+        which = _ALL
+        values |= {
+            "largest_bytes": asked.largest_bytes,
+            "quantizations": list(asked.quantizations),
+            "convert": asked.convert,
+        }
+    else:
+        which = _CHOSEN
+        values["variants"] = variants
+    rows = catalog.cursor().execute(_ROWS.replace("{which}", which), values).fetchnumpy()
+    left_out = 0
     if not asked.models:
-        kept_out = {"roles": list(asked.roles), "runtimes": list(asked.runtimes)}
-        left_out = dict(catalog.cursor().execute(_LEFT_OUT, kept_out).fetchall())
+        left_out = sum(
+            number
+            for (role, runtime), number in candidates_per_role(catalog).items()
+            if role not in asked.roles and runtime in asked.runtimes
+        )
 
     def text(name: str) -> Texts:
         return np.asarray(rows[name], dtype=object)
@@ -377,16 +312,15 @@ def _rows(catalog: Catalog, asked: Question, pruned: bool) -> _Rows:
             return np.asarray(np.ma.filled(found.astype(np.float64), np.nan), dtype=np.float64)
         return np.asarray(found, dtype=np.float64)
 
-    variants = VariantColumns(
+    columns = VariantColumns(
         **{name: text(name) for name in _TEXT},
         **{name: number(name) for name in _NUMBERS},
         exact=number("exact") > 0,
     )
-    kinds, kind = _numbered(zip(variants.runtime, variants.format, variants.quantization, strict=True))
-    models, model = _numbered(iter(variants.model_id))
-    nothing = np.zeros(len(variants))
+    kinds, kind = _numbered(zip(columns.runtime, columns.format, columns.quantization, strict=True))
+    nothing = np.zeros(len(columns))
     candidates = Candidates(
-        variants=variants,
+        variants=columns,
         quality=nothing,
         quality_se=nothing,
         evidence=nothing,
@@ -406,6 +340,6 @@ def _rows(catalog: Catalog, asked: Question, pruned: bool) -> _Rows:
         kinds=kinds,
         kind=kind,
         considered=catalog.count("candidates"),
-        left_out=left_out,
+        left_out={"role": left_out} if left_out else {},
     )
-    return _Rows(candidates, number("points"), models, model)
+    return _Rows(candidates, number("points"), np.asarray(rows["place"], dtype=np.int64))

@@ -32,7 +32,7 @@ def test_a_build_reports_what_it_made(csv_dir: Path, tmp_path: Path) -> None:
     assert report.rows["models"] == 5
     assert report.rows["shapes"] == 5
     assert report.rows["variants"] > 5 * 20
-    assert rows(database, "SELECT count(*) FROM candidates") == [(report.rows["candidates"],)]
+    assert rows(database, "SELECT count(*) FROM candidates") == [(report.rows["variant_runtimes"],)]
     assert rows(database, "SELECT catalog_date FROM build_info") == [(report.catalog_date,)]
     assert report.catalog_date > "2025"
     assert [path.name for path in database.parent.iterdir()] == ["catalog.duckdb"]
@@ -200,6 +200,13 @@ def test_a_runtime_is_a_candidate_only_for_formats_quantizations_and_architectur
     assert wrong == []
     bitnet = rows(built[1], "SELECT DISTINCT runtime FROM candidates WHERE quantization = 'I2_S'")
     assert bitnet == [("bitnet.cpp",)]
+
+
+def test_every_variant_has_a_number_of_its_own_and_each_runtime_once(built: tuple[Path, Path]) -> None:
+    twice = "SELECT variant_id FROM variants GROUP BY variant_id HAVING count(*) > 1"
+    assert rows(built[1], twice) == []
+    twice = "SELECT variant_id, runtime FROM variant_runtimes GROUP BY ALL HAVING count(*) > 1"
+    assert rows(built[1], twice) == []
 
 
 def test_a_runtime_with_a_catalog_of_its_own_takes_only_what_that_lists(built: tuple[Path, Path]) -> None:
