@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from recommender.engine.estimate_rows import EstimateAnswer
@@ -20,6 +21,8 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, str):
         return value
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Sequence):
         return [jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

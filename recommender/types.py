@@ -276,6 +276,7 @@ class Figure:
 
 # ggml types that llama.cpp accepts for the cache (common/arg.cpp, --cache-type-k).
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+OWN_FILE = "local/"  # how the id of a file of one's own begins: it is no repository on the Hub
 BATCH_TOKENS, UBATCH_TOKENS = 2048, 512  # logical and physical; llama.cpp's own defaults (common/common.h)
 
 

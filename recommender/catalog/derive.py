@@ -58,12 +58,14 @@ def _lifecycles(connection: DuckDBPyConnection) -> None:
                    string_agg(DISTINCT source, ', ') AS sources
             FROM sightings WHERE relation IN ('original', 'quantized') AND model_id IS NOT NULL GROUP BY model_id
         ), today AS (
-            SELECT greatest(max(rpad(release_date, 10, '-01')), (SELECT max(read_at[:10]) FROM sightings))::DATE AS day
+            SELECT greatest(max(try_cast(rpad(release_date, 10, '-01') AS DATE)),
+                            (SELECT max(try_cast(read_at[:10] AS DATE)) FROM sightings)) AS day
             FROM models
         )
         SELECT m.model_id,
                CASE WHEN s.gone THEN 'withdrawn' WHEN m.superseded_by IS NOT NULL THEN 'superseded'
-                    WHEN today.day - rpad(m.release_date, 10, '-01')::DATE <= n.value THEN 'new' ELSE 'current' END,
+                    WHEN today.day - try_cast(rpad(m.release_date, 10, '-01') AS DATE) <= n.value THEN 'new'
+                    ELSE 'current' END,
                CASE WHEN s.gone THEN 'No longer listed by ' || s.sources || ' since ' || s.gone_at[:10] || '.'
                     WHEN m.superseded_by IS NOT NULL THEN 'Superseded by ' || m.superseded_by || '.'
                     WHEN m.release_date IS NULL THEN 'Its release date is not recorded.'

@@ -24,7 +24,7 @@ from recommender.catalog.published import (
     usual_quantizations,
 )
 from recommender.catalog.rows import CsvTable, read_csv
-from recommender.types import Floats
+from recommender.types import OWN_FILE, Floats
 
 Records = list[dict[str, str]]
 Columns = dict[str, NDArray[Any]]
@@ -125,22 +125,39 @@ def _gguf(
     usual = usual_quantizations(listed)
     standard, special = _file_types(loaded)
     complete = _complete_lists(models)
+    seen, here = _seen(loaded["sightings"])
     found = _Rows()
     for index, model in enumerate(models):
         model_id, repos = model["model_id"], model["gguf_repos"]
         has, likely = listed.get(model_id, set()), {} if model_id in native else usual
+        if seen.issuperset(part.strip() for part in repos.split(";")):
+            likely = {}  # a live source has listed every file of every repository
         for quantization in (*standard, *(name for name in special if name in has)):
             if quantization not in bits:
                 found.left_out.add(quantization)
             elif file := published.get((model_id, quantization)):
                 size = math.nan if file.bytes is None else float(file.bytes)
-                found.rows.append((index, "gguf", quantization, file.repo, file.file, size, "file"))
+                repo, name = ("", here[file.repo]) if file.repo in here else (file.repo, file.file)
+                found.rows.append((index, "gguf", quantization, repo, name, size, "file"))
+            elif model_id.startswith(OWN_FILE):
+                continue  # there are no original weights to make another of
             elif repos and likely_in_repository(quantization, has, likely):
                 repo = repos.split(";")[0].strip()
                 found.rows.append((index, "gguf", quantization, repo, "", math.nan, "repo"))
             elif not has or model_id not in complete:
                 found.rows.append((index, "gguf", quantization, "", "", math.nan, "convert"))
     return found.columns(), found.left_out
+
+
+def _seen(sightings: CsvTable) -> tuple[set[str], dict[str, str]]:
+    """Repositories whose files a live source has listed, and the path of each file of one's own on this disk."""
+    seen, here = set(), {}
+    for row in sightings.records_of("source", "entry_id", "details", "gone_at", "format"):
+        if row["source"] == "hugging-face" and row["format"] == "gguf" and not row["gone_at"]:
+            seen.add(row["entry_id"])
+        elif row["source"] == "gguf" and row["entry_id"].startswith(OWN_FILE):
+            here[row["entry_id"]] = row["details"].removeprefix("path=")
+    return seen, here
 
 
 def _complete_lists(models: Records) -> set[str]:
@@ -189,6 +206,8 @@ def _other(
     found, in_memory, on_disk = _Rows(), [], []
     for index, model in enumerate(models):
         model_id = model["model_id"]
+        if model_id.startswith(OWN_FILE):
+            continue
         # A model trained in a quantization of its own has no full weights to make another of.
         for offer in offers(model, own_catalogs[model_id], convertible, () if model_id in native else on_load):
             weight = _bits(offer, offer.quantization, float(model["params_total"]), bits)

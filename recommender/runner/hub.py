@@ -232,6 +232,13 @@ def interrupted_bytes(repo: str, file: str) -> float:
     return found
 
 
+def at_hand(repo: str, file: str) -> Path | None:
+    """Where a file of the catalog lies on this disk: one's own, which has no repository, or a fetched one."""
+    if not repo:
+        return Path(file) if file else None
+    return cached(repo, file) if file else None
+
+
 def cached(repo: str, file: str) -> Path | None:
     """The complete, verified file on this disk, or None: in our models folder, else in the Hub's own cache.
 

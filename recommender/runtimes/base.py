@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from recommender.errors import BadInputError
 from recommender.runtimes import platforms, shell, tables
 from recommender.runtimes.recipe import Recipe, Step, measure_server, server_check
-from recommender.types import Device, Pick, Settings
+from recommender.types import OWN_FILE, Device, Pick, Settings
 
 
 class _CatalogModel(Protocol):
@@ -72,7 +72,7 @@ class RuntimeModel:
             format=variant.format,
             repo="" if elsewhere else variant.repo or "",
             file="" if elsewhere or pieces else variant.file or "",
-            base_repo=model.model_id,
+            base_repo="" if model.model_id.startswith(OWN_FILE) else model.model_id,
             mlx_repo=model.mlx_repo or "",
             foundry_alias=model.onnx_foundry_local_alias or "",
             azure_id=model.azure_catalog_id or "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recommender.runtimes import shell, tables
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
-from recommender.runtimes.gguf import hub_reference, make_steps
+from recommender.runtimes.gguf import file_here, hub_reference
 from recommender.runtimes.recipe import Step
 from recommender.types import Pick
 
@@ -18,9 +18,9 @@ class DockerModelRunner(TableRuntime):
         context = f"--context-size {settings_of(pick).context_tokens}"
         source = self._source(model, quantization)
         if not source:
-            before, made = make_steps(model, quantization)
+            before, file = file_here(model, quantization)
             local = _local(model, quantization)
-            package = f'docker model package --gguf "$PWD/{made}" {context} {local}'
+            package = f"docker model package --gguf {_absolute(file)} {context} {local}"
             return shell.steps(*before, package, f"docker model run {local}")
         return shell.steps(
             f"docker model pull {source}",
@@ -43,6 +43,11 @@ class DockerModelRunner(TableRuntime):
 
     def served(self, target: Target) -> str:
         return self._source(target.model, target.quantization) or _local(target.model, target.quantization)
+
+
+def _absolute(file: str) -> str:
+    """A file as a shell takes it, from the root: the packager wants it so."""
+    return file if file.lstrip("'").startswith("/") else f'"$PWD/{file}"'
 
 
 def _local(model: RuntimeModel, quantization: str) -> str:

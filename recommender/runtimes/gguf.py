@@ -39,6 +39,11 @@ def hub_reference(model: RuntimeModel, quantization: str) -> str:
     return f"{repo}:{shell.name(quantization)}"
 
 
+def file_here(model: RuntimeModel, quantization: str) -> tuple[list[str], str]:
+    """Commands that make the file first, and the file as a shell takes it: one's own where there is one."""
+    return ([], shell.path(model.file)) if model.file else make_steps(model, quantization)
+
+
 def make_steps(model: RuntimeModel, quantization: str) -> tuple[list[str], str]:
     """Commands that make a GGUF file from the original weights with llama.cpp's tools, and the file's name.
 

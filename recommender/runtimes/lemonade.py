@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
 from recommender.runtimes import shell, tables
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
-from recommender.runtimes.gguf import hub_reference, make_steps
+from recommender.runtimes.gguf import file_here, hub_reference
 from recommender.types import Pick
 
 
@@ -23,11 +25,11 @@ class Lemonade(TableRuntime):
             checkpoint = hub_reference(model, quantization)
             pull = f"lemonade pull {local} --checkpoint main {checkpoint} --recipe llamacpp"
             return shell.steps(pull, f"lemonade run {local} {context}")
-        before, made = make_steps(model, quantization)
+        before, file = file_here(model, quantization)
         # A model found in the extra folder is called by its file's name.
-        folder = ["mkdir -p extra-models", f"mv {made} extra-models/"]
+        folder = ["mkdir -p extra-models", f"{'cp' if model.file else 'mv'} {file} extra-models/"]
         register = 'lemonade config set extra_models_dir="$PWD/extra-models"'
-        return shell.steps(*before, *folder, register, f"lemonade run extra.{made} {context}")
+        return shell.steps(*before, *folder, register, f"lemonade run {self._extra(file)} {context}")
 
     def served(self, target: Target) -> str:
         model, quantization = target.model, target.quantization
@@ -36,7 +38,12 @@ class Lemonade(TableRuntime):
             return shell.name(own.name)
         if model.repo:
             return f"user.{model.local_name}-{quantization}"
-        return f"extra.{make_steps(model, quantization)[1]}"
+        return self._extra(file_here(model, quantization)[1])
+
+    @staticmethod
+    def _extra(file: str) -> str:
+        """The name of a model in the extra folder, as a shell takes it."""
+        return shell.path(f"extra.{shlex.split(file)[0].rpartition('/')[2]}")
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         own = tables.published(self.id, model.model_id, model.format, quantization)

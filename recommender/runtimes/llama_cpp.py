@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from recommender.runtimes import shell
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
-from recommender.runtimes.gguf import make_steps, tag_names_file
+from recommender.runtimes.gguf import file_here, make_steps, tag_names_file
 from recommender.runtimes.recipe import Step
 from recommender.types import BATCH_TOKENS, UBATCH_TOKENS, Pick, Settings
 
@@ -36,10 +36,8 @@ class LlamaCpp(TableRuntime):
             return [], f"-hf {shell.repository(model.repo)} -hff {shell.file_name(model.file)}"
         if model.repo:
             return [], f"-hf {shell.repository(model.repo)}:{quantization}"
-        if model.file:
-            return [], f"-m {shell.path(model.file)}"
-        before, made = make_steps(model, quantization)
-        return before, f"-m {made}"
+        before, file = file_here(model, quantization)
+        return before, f"-m {file}"
 
     def install_steps(self, target: Target) -> tuple[Step, ...]:
         found = super().install_steps(target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recommender.runtimes import shell
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
-from recommender.runtimes.gguf import make_steps
+from recommender.runtimes.gguf import file_here
 from recommender.runtimes.mlx import published_repository
 from recommender.types import Pick
 
@@ -27,8 +27,8 @@ class LmStudio(TableRuntime):
         elif model.repo:
             get = [f"lms get https://huggingface.co/{shell.repository(model.repo)}@{quantization.lower()}"]
         else:
-            before, made = make_steps(model, quantization)
-            get = [*before, f"lms import --copy --yes {made}"]
+            before, file = file_here(model, quantization)
+            get = [*before, f"lms import --copy --yes {file}"]
         return shell.steps(*get, load, "lms server start")
 
     def served(self, target: Target) -> str:

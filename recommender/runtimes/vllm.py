@@ -6,7 +6,7 @@ import math
 
 from recommender.runtimes import kubernetes, shell, vllm_gpus
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
-from recommender.runtimes.gguf import hub_reference, make_steps
+from recommender.runtimes.gguf import file_here, hub_reference
 from recommender.runtimes.recipe import Step
 from recommender.types import GIB, Pick, Settings
 
@@ -180,10 +180,8 @@ def _gguf(model: RuntimeModel, quantization: str, flags: str) -> str:
     before: list[str] = []
     if model.repo:
         source = hub_reference(model, quantization)
-    elif model.file:
-        source = shell.path(model.file)
     else:
-        before, source = make_steps(model, quantization)
+        before, source = file_here(model, quantization)
     serve = shell.join("vllm serve", source, _tokenizer(model), flags)
     return shell.steps("uv pip install vllm-gguf-plugin", *before, serve)
 

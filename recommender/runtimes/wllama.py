@@ -6,7 +6,7 @@ import json
 
 from recommender.runtimes import browser, shell
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
-from recommender.runtimes.gguf import make_steps
+from recommender.runtimes.gguf import file_here
 from recommender.runtimes.recipe import Step
 from recommender.types import Pick
 
@@ -35,10 +35,9 @@ class Wllama(TableRuntime):
             else:
                 source["quant"] = quantization
             return [], f"wllama.loadModelFromHF({json.dumps(source)}, {json.dumps(options)}"
-        before, made = make_steps(model, quantization)
+        before, file = file_here(model, quantization)
         # A page fetches over HTTP, and no piece may exceed the 2 GB of an ArrayBuffer.
-        stem = made.removesuffix(".gguf")
-        before.append(f"llama-gguf-split --split --split-max-size 512M {made} {stem}")
+        before.append(f"llama-gguf-split --split --split-max-size 512M {file} {model.local_name}-{quantization}")
         return before, f"wllama.loadModelFromUrl(FIRST_PIECE_URL, {json.dumps(options)}"
 
     def run_steps(self, target: Target) -> tuple[Step, ...]:

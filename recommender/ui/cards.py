@@ -8,7 +8,7 @@ import streamlit as st
 
 from recommender.engine.explain_memory import explain_pick
 from recommender.engine.words import count, rate, seconds, size
-from recommender.runner.hub import cached
+from recommender.runner.hub import at_hand
 from recommender.types import Figure, Pick, Recommendation
 from recommender.ui import recipe_view
 from recommender.ui.memory_bar import charged_bytes, memory_bar
@@ -32,7 +32,7 @@ def can_try(pick: Pick) -> bool:
 def cost(pick: Pick) -> str:
     """What pressing Try it fetches, and under which licence."""
     known = pick.estimate.file_bytes
-    if pick.file_repo and pick.file_name and cached(pick.file_repo, pick.file_name) is not None:
+    if at_hand(pick.file_repo, pick.file_name) is not None:
         download = "already here · "
     else:
         download = f"{size(known)} download · " if known else ""

@@ -12,7 +12,7 @@ from recommender.catalog.queries import variant_columns
 from recommender.engine.words import size
 from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import GgufHeader, read_header
-from recommender.runner.hub import cached
+from recommender.runner.hub import at_hand
 from recommender.runner.ollama_server import InstalledModel, find_server, installed_models, name_for
 from recommender.runner.onnx_folder import folder_bytes
 from recommender.runner.runners import Availability, make_runner
@@ -122,7 +122,7 @@ def source_of(model_id: str, quantization: str) -> Source:
     row: dict[str, Any] = {one["quantization"]: one for one in rows}[quantization]
     license_name = catalog().model(model_id).license or "licence not recorded"
     repo, file = row["repo"], row["file"]
-    path = cached(repo, file) if repo and file else None
+    path = at_hand(repo, file)
     file_bytes = row["published_bytes"] or row["file_bytes"]
     if path is not None:
         label = f"Try it · already here · {license_name}"

@@ -10,7 +10,7 @@ from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, de
 from recommender.errors import RecommenderError, RunError
 from recommender.probe import plan_probe, read_memory
 from recommender.runner.bindings import choose_binding
-from recommender.runner.hub import cached
+from recommender.runner.hub import at_hand
 from recommender.runner.job import Job
 from recommender.runner.protocol import TokenCounts
 from recommender.runner.rehearse import expected_s, prepare, submit
@@ -137,7 +137,7 @@ def task_counts(task: Task, forecast: EstimateAnswer | None) -> TokenCounts | No
 def start_pick(pick: Pick, task: Task) -> None:
     """Run a pick on this computer, with its context and what this computer makes of the rest."""
     device = this_device()
-    path = cached(pick.file_repo, pick.file_name) if pick.file_repo and pick.file_name else None
+    path = at_hand(pick.file_repo, pick.file_name)
     source = Source(
         pick.model_id,
         pick.quantization or "",

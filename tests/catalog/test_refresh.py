@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,13 @@ from recommender.catalog.refresh import Prepared
 from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress, Source
 from recommender.catalog.sources.gguf import entry_of
 from recommender.catalog.store import open_catalog
+from recommender.device import preset
+from recommender.engine.recommend import recommend
 from recommender.errors import BadInputError, Cancelled, DownloadError
 from recommender.estimate.architecture import architecture_from_row
+from recommender.runner.hub import at_hand
 from recommender.runner.weightless import write_weightless
+from recommender.types import Need
 from tests.catalog.entries_made import gguf, new_maker_model
 from tests.estimate.shapes import DENSE
 
@@ -178,10 +183,37 @@ def test_a_file_on_this_disk_becomes_a_model_with_its_exact_layout(home: Path, t
     with open_catalog() as catalog:
         assert catalog.model("local/own-Q8_0").context_max == arch.context_train
         rows = catalog.cursor().execute(
-            "SELECT layout, published_bytes FROM variants WHERE model_id = 'local/own-Q8_0' AND quantization = 'Q8_0'"
-            " AND format = 'gguf'"
+            "SELECT quantization, layout, published_bytes, repo, file FROM variants WHERE model_id = 'local/own-Q8_0'"
         ).fetchall()  # fmt: skip
-        assert rows == [("exact", path.stat().st_size)]
+        assert rows == [("Q8_0", "exact", path.stat().st_size, "", str(path))]
+        need = Need(task="chat", models=("local/own-Q8_0",), runtimes=("llama.cpp",))
+        [pick] = recommend(preset("rtx-4090"), need, catalog).picks
+        assert f"llama-server -m {path} " in pick.command
+        assert at_hand(pick.file_repo, pick.file_name) == path
+
+
+def test_a_repository_whose_files_are_all_listed_is_not_said_to_have_others(home: Path) -> None:
+    refresh.apply(refreshed(Told(*new_maker_model())))
+    with open_catalog() as catalog:
+        found = dict(
+            catalog.cursor()
+            .execute("SELECT quantization, availability FROM variants WHERE model_id = ? AND format = 'gguf'", [NEW])
+            .fetchall()
+        )
+        listed = {file.quantization for file in catalog.files(NEW)}
+    assert {name for name, availability in found.items() if availability == "file"} == listed
+    assert set(found.values()) == {"file", "convert"}
+
+
+def test_a_date_that_no_calendar_has_does_not_stop_the_build(home: Path) -> None:
+    original, files = new_maker_model()
+    refresh.apply(refreshed(Told(replace(original, created="2026-02-31"), files)))
+    with open_catalog() as catalog:
+        [(state, why)] = catalog.cursor().execute(
+            "SELECT state, why FROM lifecycles WHERE model_id = ?", [NEW]
+        ).fetchall()  # fmt: skip
+        assert state == "current"
+        assert "2026-02-31" in why
 
 
 def test_undoing_before_any_refresh_is_refused(home: Path) -> None:

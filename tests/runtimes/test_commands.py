@@ -160,6 +160,27 @@ def test_a_file_on_this_machine_is_loaded_from_its_path(make_pick: MakePick, mak
 
 
 @pytest.mark.parametrize(
+    ("runtime_id", "part"),
+    [
+        ("ollama", "FROM /home/me/My models/tiny.gguf"),
+        ("lm-studio", "lms import --copy --yes '/home/me/My models/tiny.gguf'"),
+        ("lemonade", "cp '/home/me/My models/tiny.gguf' extra-models/"),
+        ("vllm", "vllm serve '/home/me/My models/tiny.gguf'"),
+        ("docker-model-runner", "--gguf '/home/me/My models/tiny.gguf'"),
+        ("wllama", "--split-max-size 512M '/home/me/My models/tiny.gguf'"),
+    ],
+)
+def test_every_runtime_takes_a_file_of_one_s_own_as_it_is(
+    make_pick: MakePick, make_model: MakeModel, runtime_id: str, part: str
+) -> None:
+    model = replace(make_model("gguf", file="/home/me/My models/tiny.gguf"), base_repo="")
+    command = runtime(runtime_id).command(make_pick(runtime_id, "Q4_K_M"), model)
+    assert part in command
+    assert "convert_hf_to_gguf" not in command
+    assert "hf download" not in command
+
+
+@pytest.mark.parametrize(
     ("file", "quantization", "sure"),
     [
         ("Tiny-Q4_K_M.gguf", "Q4_K_M", True),

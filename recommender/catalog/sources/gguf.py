@@ -17,6 +17,7 @@ from recommender.errors import BadInputError
 from recommender.estimate.gguf_architecture import architecture_row
 from recommender.runner.gguf_header import read_header
 from recommender.runner.hub import endpoint, quantization_in, resolve_file, resolve_first
+from recommender.types import OWN_FILE
 
 _BUDGET_BYTES = 1_000_000
 _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96})(?::([\w-]{1,40}))?", re.ASCII)
@@ -58,7 +59,7 @@ def _from_disk(path: Path) -> Entry:
     file = EntryFile(path.name, header.file_bytes, "", header.quantization or quantization_in(path.name))
     return Entry(
         source="gguf",
-        entry_id=f"local/{_safe(path.stem)}",
+        entry_id=f"{OWN_FILE}{_safe(path.stem)}",
         read_at=now(),
         version=str(path.stat().st_mtime_ns),
         url="",
@@ -80,7 +81,7 @@ def _from_disk(path: Path) -> Entry:
 
 def _from_url(url: str) -> Entry:
     parts = urlsplit(url)
-    if parts.hostname in HUB_HOSTS:
+    if parts.hostname in HUB_HOSTS or url.startswith(f"{endpoint()}/"):
         words = [unquote(part) for part in parts.path.split("/") if part]
         if len(words) == 2:
             return _from_repository("/".join(words), "")
@@ -90,7 +91,7 @@ def _from_url(url: str) -> Entry:
     name = unquote(parts.path.rsplit("/", 1)[-1])
     if not name.lower().endswith(".gguf"):
         raise BadInputError(f"{name[:_LONGEST]!r} is not a .gguf file. Give the address of one.")
-    return _read(url, name, f"local/{_safe(name.removesuffix('.gguf'))}", "")
+    return _read(url, name, f"{OWN_FILE}{_safe(name.removesuffix('.gguf'))}", "")
 
 
 def _from_repository(repo: str, quantization: str, file: str = "") -> Entry:
