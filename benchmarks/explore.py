@@ -57,7 +57,7 @@ def widen(path: Path, files: int) -> None:
     """Give every model so many files, the benchmarks of the one it copies, and sightings with fine-tunes of it."""
     with duckdb.connect(str(path)) as connection:
         connection.execute(
-            "CREATE TEMP TABLE origins AS SELECT model_id, split_part(model_id, '#', 1) AS origin FROM models"
+            "CREATE TEMP TABLE origins AS SELECT model_id, split_part(model_id, '__copy', 1) AS origin FROM models"
         )
         connection.execute("CREATE TEMP TABLE shipped_files AS FROM gguf_files; DELETE FROM gguf_files")
         connection.execute(

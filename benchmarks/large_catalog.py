@@ -1,6 +1,6 @@
 """How long a catalog of many thousand models takes to build, how much memory, and what it makes of a question.
 
-    python -m benchmarks.large_catalog [--models 20000] [--files 15] [--folder FOLDER] [--profile]
+    python benchmarks/large_catalog.py [--models 20000] [--files 15] [--folder FOLDER] [--profile]
 
 The folder is the shipped catalog with more rows in models.csv, architectures.csv and gguf_files.csv. Every further
 model has a shape of its own, made of a shipped one: another number of layers, other widths, another vocabulary. Its
@@ -27,8 +27,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from recommend import opened, questions, timed_ms
 
-from benchmarks.recommend import opened, questions, timed_ms
 from recommender import paths
 from recommender.catalog import build
 from recommender.catalog.rows import read_csv
@@ -184,7 +184,7 @@ def main() -> None:
             place.mkdir(parents=True, exist_ok=True)
             make(folder, arguments.models, arguments.files)
         print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}.")
-        again = [sys.executable, "-m", "benchmarks.large_catalog", "--here", "--folder", str(place)]
+        again = [sys.executable, __file__, "--here", "--folder", str(place)]
         subprocess.run([*again, "--profile"] if arguments.profile else again, check=True)
         print(ask(database))
         print(f"Load at the end {os.getloadavg()[0]:.1f}.")

@@ -72,7 +72,7 @@ def enlarged(source: Path, models: int, folder: Path) -> Path:
         connection.execute("SELECT setseed(0.5)")
         connection.execute(
             "CREATE TEMP TABLE copies AS"
-            " SELECT model_id, model_id || '.' || n AS copy, n, 0.85 + 0.3 * random() AS factor"
+            " SELECT model_id, model_id || '__copy' || n AS copy, n, 0.85 + 0.3 * random() AS factor"
             f" FROM shipped.models, range(1, {models // have + 2}) t(n) ORDER BY n, model_id LIMIT {models - have}"
         )
         names = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'shipped'").fetchall()

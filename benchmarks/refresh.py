@@ -1,6 +1,6 @@
 """How long a refresh takes that brings many thousand models, and how much memory: storing, merging, building.
 
-    python -m benchmarks.refresh [--models 20000]
+    python benchmarks/refresh.py [--models 20000]
 
 A made-up source lists every model four times: its maker's repository with the original weights, and three quantizers'
 with five GGUF files each and a header's numbers. No network is asked. Everything is kept in a folder of its own and
@@ -124,7 +124,7 @@ def main() -> None:
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}.")
     with tempfile.TemporaryDirectory() as home:
         subprocess.run(
-            [sys.executable, "-m", "benchmarks.refresh", "--here", "--models", str(arguments.models)],
+            [sys.executable, __file__, "--here", "--models", str(arguments.models)],
             env=os.environ | {paths.HOME_VARIABLE: home},
             check=True,
         )
