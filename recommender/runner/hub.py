@@ -105,6 +105,10 @@ def resolve_file(repo: str, quantization: str = "", file: str = "", revision: st
     return _choice(repo, info, quantization, chosen, revision)
 
 
+class NoGgufError(DownloadError):
+    """A repository holds no GGUF file that could be run."""
+
+
 def resolve_first(repo: str, quantizations: Sequence[str]) -> FileChoice:
     """The file of the first of several quantizations that a repository has; otherwise as :func:`resolve_file`."""
     info, remote = _look_up(repo, "", "")
@@ -162,7 +166,7 @@ def _choose(repo: str, remote: dict[str, RemoteFile], quantization: str) -> tupl
     if not first_parts:
         there = sorted({quantization_in(name) for name in models} - {""})
         if not there:
-            raise DownloadError(f"{repo} has no GGUF file of a known quantization. Choose another repository.")
+            raise NoGgufError(f"{repo} has no GGUF file of a known quantization. Choose another repository.")
         raise DownloadError(f"{repo} has no {quantization} file; it has {', '.join(there)}. Choose one of these.")
     best = min(
         first_parts,

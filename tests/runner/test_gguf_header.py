@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import gguf
@@ -76,7 +77,7 @@ def test_file_types_are_those_of_the_reference_package() -> None:
 
 def test_every_cut_of_a_file_is_refused(tiny: Path, tmp_path: Path) -> None:
     data = tiny.read_bytes()
-    for length in [*range(0, 12_000, 61), len(data) - 1]:
+    for length in [*range(4097), *range(4098, 12_000, 61), len(data) - 1]:
         refused(tmp_path, data[:length])
 
 
@@ -163,6 +164,30 @@ def test_parts_of_a_split_model_are_found_and_a_missing_one_is_named(tmp_path: P
     renamed = first.rename(tmp_path / "model.gguf")
     with pytest.raises(RunError, match="names they were published with"):
         gguf_header.model_files(read_header(renamed))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        header(keys=65_536),
+        header(tensors=262_144),
+        header(text("k") + struct.pack("<IIQ", 9, 8, 16_000_000)),
+        header(text("k") + struct.pack("<IIQ", 9, 4, 16_000_000)),
+        header(text("k") + struct.pack("<IIQ", 9, 9, 2) + struct.pack("<IQ", 9, 2) * 1000),
+        header(text("k") + struct.pack("<IQ", 8, 16_000_000)),
+        header(text("k") + struct.pack("<IQ", 8, 4) + b"\xff\xfe\xff\xfe"),
+    ],
+    ids=["keys", "tensors", "list of texts", "list of numbers", "lists in lists", "a long text", "no UTF-8"],
+)
+def test_what_a_header_claims_costs_no_more_memory_than_the_file_has(hostile: bytes, tmp_path: Path) -> None:
+    data = hostile + b"\0" * 4096
+    tracemalloc.start()
+    try:
+        refused(tmp_path, data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 1024**2
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,17 +6,27 @@ Only its header is read. The entry then becomes a model like any other: estimate
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from recommender.catalog.sources.base import Entry, EntryFile, now
+from recommender.catalog.sources.hub_client import HubClient
 from recommender.catalog.sources.remote_header import read_remote_header, template_abilities
 from recommender.catalog.sources.safe_urls import HUB_HOSTS, RangeReader, check_url
 from recommender.errors import BadInputError
 from recommender.estimate.gguf_architecture import architecture_row
 from recommender.runner.gguf_header import read_header
-from recommender.runner.hub import endpoint, quantization_in, resolve_file, resolve_first
+from recommender.runner.hub import (
+    FileChoice,
+    NoGgufError,
+    endpoint,
+    is_repository,
+    quantization_in,
+    resolve_file,
+    resolve_first,
+)
 from recommender.types import OWN_FILE
 
 _BUDGET_BYTES = 1_000_000
@@ -24,6 +34,7 @@ _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96})(?::([\w-]{1,40
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _FIRST_LOOKED_FOR = ("Q4_K_M", "Q8_0", "Q4_0", "Q5_K_M", "Q6_K", "F16", "BF16")
 _LONGEST = 200
+_QUANTIZED_ROWS = 5
 
 
 def entry_of(what: str) -> Entry:
@@ -95,8 +106,27 @@ def _from_url(url: str) -> Entry:
 
 
 def _from_repository(repo: str, quantization: str, file: str = "") -> Entry:
-    named = file or quantization
-    choice = resolve_file(repo, quantization, file) if named else resolve_first(repo, _FIRST_LOOKED_FOR)
+    """One file of a repository; of one with a model's own weights, a file of who quantized it."""
+    wanted = (quantization,) if quantization else _FIRST_LOOKED_FOR
+    try:
+        return _from_files(repo, resolve_file(repo, "", file) if file else resolve_first(repo, wanted))
+    except NoGgufError:
+        for made in _quantized_from(repo):
+            with suppress(NoGgufError):
+                return replace(_from_files(made, resolve_first(made, wanted)), bases=(repo,))
+        raise
+
+
+def _quantized_from(repo: str) -> list[str]:
+    """Repositories of GGUF files that say they were made from this one, the most fetched first."""
+    client = HubClient(lambda _: None)
+    filters = ["gguf", f"base_model:quantized:{repo}"]
+    found = client.get("/api/models", {"filter": filters, "sort": "downloads", "limit": str(_QUANTIZED_ROWS)}).body
+    names = [row.get("id") for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    return [name for name in names if isinstance(name, str) and is_repository(name)][:_QUANTIZED_ROWS]
+
+
+def _from_files(repo: str, choice: FileChoice) -> Entry:
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(repo, choice.file, revision=choice.revision, endpoint=endpoint())

@@ -14,6 +14,7 @@ from recommender.estimate.architecture import architecture_from_row
 from recommender.estimate.tensors import tensors
 from recommender.runner.weightless import write_weightless
 from tests.estimate.shapes import DENSE
+from tests.hub import server as listing
 from tests.runner.hub_server import COMMIT, HubServer, Repo
 
 ARCH = architecture_from_row(DENSE)
@@ -56,9 +57,34 @@ def test_a_repository_is_read_by_ranges_to_the_exact_tensors(hub: HubServer, wha
     assert all(wanted.startswith("bytes=") for wanted in hub.ranges)
 
 
+def test_a_repository_of_original_weights_is_read_from_a_quantizer_s_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = listing.HubServer()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", made.url)
+    tags = ("gguf", "base_model:quantized:lab/model")
+    made.add(
+        listing.Repo("lab/model", files={"model.safetensors": b"x"}),
+        listing.Repo("few/model-GGUF", files={"model-Q8_0.gguf": file.read_bytes()}, tags=tags, downloads=5),
+        listing.Repo("many/model-GGUF", files={"model-Q8_0.gguf": file.read_bytes()}, tags=tags, downloads=500),
+        listing.Repo("other/thing-GGUF", files={"model-Q8_0.gguf": b"x"}, tags=("gguf",), downloads=5000),
+        listing.Repo("lab/unquantized", files={"model.safetensors": b"x"}),
+    )
+    try:
+        entry = entry_of("lab/model")
+        assert (entry.entry_id, entry.bases, entry.publisher) == ("many/model-GGUF", ("lab/model",), "many")
+        assert tensors(architecture_from_row({**entry.architecture, "model_id": "x"})) == tensors(ARCH)
+        with pytest.raises(DownloadError, match="no GGUF file of a known quantization"):
+            entry_of("lab/unquantized")
+    finally:
+        made.shutdown()
+        made.server_close()
+
+
 def test_an_address_of_a_file_at_the_endpoint_is_read(hub: HubServer) -> None:
     entry = entry_of(f"{hub.url}/lab/model-GGUF/resolve/main/model-Q8_0.gguf")
-    assert entry.entry_id == "local/model-Q8_0"
+    assert entry.entry_id == "lab/model-GGUF"
     assert entry.params_total
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import struct
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -171,10 +172,23 @@ def small_head() -> tuple[bytes, int]:
     return head_of(replace(PLAIN, n_vocab=1024), "Q8_0")
 
 
-@pytest.mark.parametrize("at", [*range(0, 4096, 7), 5000, 50_000])
-def test_a_file_cut_short_anywhere_gets_a_sentence(at: int) -> None:
+def test_a_file_cut_short_anywhere_gets_a_sentence() -> None:
     head, _ = small_head()
-    answer(head[:at], at)
+    for at in [*range(4097), 5000, 50_000]:
+        answer(head[:at], at)
+
+
+@pytest.mark.parametrize("claimed", [2**20, 2**40, 2**63], ids=["a million", "a trillion", "more than there are bytes"])
+def test_what_a_header_claims_costs_no_more_memory_than_was_read(claimed: int) -> None:
+    head, total = small_head()
+    hostile = head[:8] + struct.pack("<QQ", claimed, claimed) + head[24:]
+    tracemalloc.start()
+    try:
+        answer(hostile, total)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * BUDGET
 
 
 @settings(deadline=None, max_examples=150)
