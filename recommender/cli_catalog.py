@@ -29,6 +29,10 @@ def add_catalog_arguments(command: argparse.ArgumentParser) -> None:
 
 def live_catalog_command(arguments: argparse.Namespace) -> tuple[Any, str, int]:
     """The answer for JSON, as text, and the exit code."""
+    if arguments.what and arguments.action not in ("add", "remove"):
+        raise BadInputError(f"`recommender catalog {arguments.action}` takes no {arguments.what!r}.")
+    if arguments.dry_run and arguments.action in ("check", "undo"):
+        raise BadInputError(f"`recommender catalog {arguments.action}` has no --dry-run.")
     if arguments.action == "check":
         return _check()
     if arguments.action == "undo":
@@ -50,7 +54,8 @@ def _undo() -> tuple[Any, str, int]:
     from recommender.catalog.refresh import undo
 
     undone = undo()
-    return {"undone": asdict(undone)}, f"Taken back:\n{changes_text(undone)}", 0
+    what = "Brought again" if undone.again else "Taken back"
+    return {"undone": asdict(undone.changes), "again": undone.again}, f"{what}:\n{changes_text(undone.changes)}", 0
 
 
 def _prepared(arguments: argparse.Namespace) -> tuple[Any, str, int]:
@@ -77,16 +82,21 @@ def _prepared(arguments: argparse.Namespace) -> tuple[Any, str, int]:
             )
     finally:
         follow.end()
-    applied = not arguments.dry_run
+    # What changes nothing is not put in use: it would take the place of the change that undo takes back.
+    applied = not arguments.dry_run and not prepared.changes.nothing
     if applied:
         refresh.apply(prepared)
     else:
         refresh.discard(prepared)
     told = [
-        f"{one.source}: {one.entries} entries" + (f"; {one.problem}" if one.problem else "") for one in prepared.told
+        f"{one.source}: {one.entries} new or changed" + (f"; {one.problem}" if one.problem else "")
+        for one in prepared.told
     ]
-    end = "In use now; `recommender catalog undo` takes it back." if applied else "Nothing was changed (--dry-run)."
-    text = "\n".join([*told, changes_text(prepared.changes), end])
+    if applied:
+        end = ["In use now; `recommender catalog undo` takes it back."]
+    else:
+        end = ["Nothing was changed (--dry-run)."] if arguments.dry_run else []
+    text = "\n".join([*told, changes_text(prepared.changes), *end])
     value = {"told": [asdict(one) for one in prepared.told], "changes": asdict(prepared.changes), "applied": applied}
     return value, text, int(bool(prepared.told) and all(one.problem for one in prepared.told))
 

@@ -67,8 +67,9 @@ def between(shipped: Mapping[str, CsvTable], before: Path | None, after: Rows) -
         for model_id, row in now.items()
         if (newer := row.get("superseded_by", "")) and was.get(model_id, {}).get("superseded_by", "") != newer
     ]
-    files_before = {(row["gguf_repo"], row["file"]) for row in _records(before, "gguf_files", "gguf_repo", "file")}
-    files_after = {(row["gguf_repo"], row["file"]) for row in after["gguf_files"]}
+    file = ("gguf_repo", "file", "bytes")
+    files_before = {tuple(row[name] for name in file) for row in _records(before, "gguf_files", *file)}
+    files_after = {tuple(row.get(name, "") for name in file) for row in after["gguf_files"]}
     seen_before = _records(before, "sightings", "source", "entry_id", "gone_at")
     gone_before = {(row["source"], row["entry_id"]) for row in seen_before if row["gone_at"]}
     sightings = list(after["sightings"])

@@ -34,6 +34,7 @@ _LAYOUT_TOLERANCE = 0.02
 _MANY_MODELS = 2000
 _FULL = "BF16"  # the layout whose shares other formats get
 _NAMES_IN_NOTE = 100
+_PATH = "path="  # how a sighting says where a file of one's own lies
 _LISTED_COLUMNS = ("catalog_model_id", "quantization", "kind")
 _FILE_COLUMNS = (*_LISTED_COLUMNS, "gguf_repo", "file", "recipe", "bytes", "bytes_kind", "split_count")
 
@@ -125,39 +126,42 @@ def _gguf(
     usual = usual_quantizations(listed)
     standard, special = _file_types(loaded)
     complete = _complete_lists(models)
-    seen, here = _seen(loaded["sightings"])
+    seen, gone, here = _seen(loaded["sightings"])
     found = _Rows()
     for index, model in enumerate(models):
-        model_id, repos = model["model_id"], model["gguf_repos"]
+        model_id = model["model_id"]
+        repos = [repo for part in model["gguf_repos"].split(";") if (repo := part.strip()) and repo not in gone]
         has, likely = listed.get(model_id, set()), {} if model_id in native else usual
-        if seen.issuperset(part.strip() for part in repos.split(";")):
+        if seen.issuperset(repos):
             likely = {}  # a live source has listed every file of every repository
         for quantization in (*standard, *(name for name in special if name in has)):
             if quantization not in bits:
                 found.left_out.add(quantization)
             elif file := published.get((model_id, quantization)):
                 size = math.nan if file.bytes is None else float(file.bytes)
-                repo, name = ("", here[file.repo]) if file.repo in here else (file.repo, file.file)
+                own = file.repo.startswith(OWN_FILE)
+                repo, name = ("", here.get(file.repo, file.file)) if own else (file.repo, file.file)
                 found.rows.append((index, "gguf", quantization, repo, name, size, "file"))
             elif model_id.startswith(OWN_FILE):
                 continue  # there are no original weights to make another of
             elif repos and likely_in_repository(quantization, has, likely):
-                repo = repos.split(";")[0].strip()
-                found.rows.append((index, "gguf", quantization, repo, "", math.nan, "repo"))
+                found.rows.append((index, "gguf", quantization, repos[0], "", math.nan, "repo"))
             elif not has or model_id not in complete:
                 found.rows.append((index, "gguf", quantization, "", "", math.nan, "convert"))
     return found.columns(), found.left_out
 
 
-def _seen(sightings: CsvTable) -> tuple[set[str], dict[str, str]]:
-    """Repositories whose files a live source has listed, and the path of each file of one's own on this disk."""
-    seen, here = set(), {}
+def _seen(sightings: CsvTable) -> tuple[set[str], set[str], dict[str, str]]:
+    """Repositories whose files a live source has listed, those that are gone, and where files of one's own lie."""
+    seen: set[str] = set()
+    gone: set[str] = set()
+    here: dict[str, str] = {}
     for row in sightings.records_of("source", "entry_id", "details", "gone_at", "format"):
-        if row["source"] == "hugging-face" and row["format"] == "gguf" and not row["gone_at"]:
-            seen.add(row["entry_id"])
-        elif row["source"] == "gguf" and row["entry_id"].startswith(OWN_FILE):
-            here[row["entry_id"]] = row["details"].removeprefix("path=")
-    return seen, here
+        if row["source"] == "hugging-face" and row["format"] == "gguf":
+            (gone if row["gone_at"] else seen).add(row["entry_id"])
+        elif row["source"] == "gguf" and row["details"].startswith(_PATH):
+            here[row["entry_id"]] = row["details"].removeprefix(_PATH)
+    return seen, gone, here
 
 
 def _complete_lists(models: Records) -> set[str]:

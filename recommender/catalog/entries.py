@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,9 @@ from recommender.errors import CatalogError, DatabaseLockedError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_DAMAGED = ("not a valid DuckDB", "Could not read enough bytes", "Corrupt", "checksum")
 _AT_ONCE = 1000  # entries decoded together
+_NAMES = tuple(one.name for one in fields(Entry))
 _TUPLES = ("bases", "tags", "languages")
 _TEXTS = [one.name for one in fields(Entry) if one.default is MISSING and one.default_factory is MISSING]
 _TABLES = """
@@ -59,29 +63,49 @@ class Kept:
 class EntryStore:
     """The open file; one process has it at a time."""
 
-    def __init__(self, connection: DuckDBPyConnection) -> None:
+    def __init__(self, connection: DuckDBPyConnection, path: Path) -> None:
         self._connection = connection
+        self._path = path
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A file that is damaged inside, or of another version of this program, is said to be; so is a full disk."""
+        try:
+            yield
+        except duckdb.Error as error:
+            if isinstance(error, WRITE_ERRORS) and not any(words in str(error) for words in _DAMAGED):
+                raise not_writable("What sources told", self._path, error) from error
+            raise _damaged(self._path) from error
 
     def cursor(self, source: str) -> str:
         """From where a source goes on; "" when it was never asked."""
-        rows = self._connection.execute("SELECT cursor FROM rounds WHERE source = ?", [source]).fetchall()
+        with self._guarded():
+            rows = self._connection.execute("SELECT cursor FROM rounds WHERE source = ?", [source]).fetchall()
         return str(rows[0][0]) if rows else ""
 
     def versions(self, source: str) -> dict[str, str]:
         """Entry → the version that is kept, of a source's entries that are still there."""
-        rows = self._connection.execute(
-            "SELECT entry_id, version FROM entries WHERE source = ? AND gone_at IS NULL", [source]
-        ).fetchall()
+        with self._guarded():
+            rows = self._connection.execute(
+                "SELECT entry_id, version FROM entries WHERE source = ? AND gone_at IS NULL", [source]
+            ).fetchall()
         return dict(rows)
 
     def add(self, source: str, batch: Batch) -> None:
         """Keep a batch with its cursor, both or neither."""
+        with self._guarded():
+            self._add(source, batch)
+
+    def _add(self, source: str, batch: Batch) -> None:
         at = now()
         self._connection.begin()
         try:
             if not self.cursor(source):
                 started = min([at, *(entry.read_at for entry in batch.entries)])  # read before it came here
-                self._connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, '', ?, ?)", [source, started, at])
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO rounds (source, cursor, started_at, updated_at) VALUES (?, '', ?, ?)",
+                    [source, started, at],
+                )
             self._put(batch.entries)
             self._connection.execute(
                 "UPDATE entries SET gone_at = ? WHERE source = ? AND gone_at IS NULL"
@@ -94,24 +118,40 @@ class EntryStore:
             )
             self._connection.commit()
         except BaseException:
-            self._connection.rollback()
+            with suppress(duckdb.Error):  # a file that is damaged has none
+                self._connection.rollback()
             raise
 
     def remove(self, source: str, entry_id: str) -> bool:
         """Forget one entry; whether there was one."""
-        found = self._connection.execute(
-            "DELETE FROM entries WHERE source = ? AND entry_id = ? RETURNING 1", [source, entry_id]
-        ).fetchall()
+        with self._guarded():
+            found = self._connection.execute(
+                "DELETE FROM entries WHERE source = ? AND entry_id = ? RETURNING 1", [source, entry_id]
+            ).fetchall()
         return bool(found)
 
     def all(self) -> Iterator[Kept]:
         """Every entry, those that are gone too, by source and id."""
-        found = self._connection.execute(
-            "SELECT content, first_seen, coalesce(gone_at, '') FROM entries ORDER BY source, entry_id"
-        )
-        while rows := found.fetchmany(_AT_ONCE):
+        with self._guarded():
+            found = self._connection.execute(
+                "SELECT content, first_seen, coalesce(gone_at, '') FROM entries ORDER BY source, entry_id"
+            )
+        while rows := self._next(found):
             for content, first_seen, gone_at in rows:
-                yield Kept(decode(content), first_seen, gone_at)
+                if (entry := decode(content)) is not None:
+                    yield Kept(entry, first_seen, gone_at)
+
+    def _next(self, found: DuckDBPyConnection) -> list[tuple[str, str, str]]:
+        with self._guarded():
+            return found.fetchmany(_AT_ONCE)
+
+    def get(self, source: str, entry_id: str) -> Entry | None:
+        """One entry as it was last read."""
+        with self._guarded():
+            found = self._connection.execute(
+                "SELECT content FROM entries WHERE source = ? AND entry_id = ?", [source, entry_id]
+            ).fetchall()
+        return decode(found[0][0]) if found else None
 
     def _put(self, entries: Iterable[Entry]) -> None:
         # The last one of an id counts: a repository may be listed by two queries of one page.
@@ -124,7 +164,8 @@ class EntryStore:
             [encode(entry) for entry in rows],
         ]
         self._connection.execute(
-            "INSERT INTO entries SELECT source, entry_id, version, read_at, read_at, NULL, content FROM"
+            "INSERT INTO entries (source, entry_id, version, first_seen, read_at, gone_at, content)"
+            " SELECT source, entry_id, version, read_at, read_at, NULL, content FROM"
             " (SELECT unnest($1::VARCHAR[]) AS source, unnest($2::VARCHAR[]) AS entry_id,"
             "  unnest($3::VARCHAR[]) AS version, unnest($4::VARCHAR[]) AS read_at, unnest($5::VARCHAR[]) AS content)"
             " ON CONFLICT DO UPDATE SET version = excluded.version, read_at = excluded.read_at, gone_at = NULL,"
@@ -142,7 +183,7 @@ def open_entries(path: Path | None = None) -> Iterator[EntryStore]:
         NotWritableError: the folder is read-only or the disk is full.
         CatalogError: the file is damaged.
     """
-    path = path or paths.live_dir() / "entries.duckdb"
+    path = path or _place()
     connection = connect()
     try:
         try:
@@ -152,14 +193,50 @@ def open_entries(path: Path | None = None) -> Iterator[EntryStore]:
         except WRITE_ERRORS as error:
             if is_lock(error):
                 raise DatabaseLockedError("Another refresh is going on. Wait until it is done, or stop it.") from error
-            if "not a valid DuckDB" in str(error):
+            if any(words in str(error) for words in _DAMAGED):
                 raise _damaged(path) from error
             raise not_writable("What sources told", path, error) from error
         except duckdb.Error as error:
             raise _damaged(path) from error
-        yield EntryStore(connection)
+        yield EntryStore(connection, path)
     finally:
         connection.close()
+
+
+def keep_entries(place: Path) -> None:
+    """Copy the store. A copy that cannot be made costs only that undoing leaves the store as it is then."""
+    try:
+        shutil.copyfile(_place(), place)
+    except OSError:
+        with suppress(OSError):
+            place.unlink(missing_ok=True)
+
+
+def restore_entries(copy: Path | None) -> None:
+    """Put a copy in the store's place, or an empty store for ``None``.
+
+    Raises:
+        DatabaseLockedError: a refresh is going on.
+        NotWritableError: the folder is read-only or the disk is full.
+    """
+    path = _place()
+    if not path.exists() or (copy is not None and not copy.exists()):
+        return
+    with open_entries():
+        pass  # nobody has it
+    try:
+        if copy is None:
+            path.unlink()
+        else:
+            beside = path.with_name(f"{path.name}.{os.getpid()}")
+            shutil.copyfile(copy, beside)
+            os.replace(beside, path)
+    except OSError as error:
+        raise not_writable("What sources told", path, error) from error
+
+
+def _place() -> Path:
+    return paths.live_dir() / "entries.duckdb"
 
 
 def _damaged(path: Path) -> CatalogError:
@@ -176,13 +253,17 @@ def encode(entry: Entry) -> str:
     return json.dumps({name: value for name, value in content.items() if value or (value == 0 and value is not False)})
 
 
-def decode(content: str) -> Entry:
-    """The inverse of :func:`encode`."""
-    values = json.loads(content)
-    values["files"] = tuple(EntryFile(*file) for file in values.get("files", ()))
-    values["scores"] = tuple(Score(*score) for score in values.get("scores", ()))
-    for name in _TUPLES:
-        values[name] = tuple(values.get(name, ()))
-    for name in _TEXTS:
-        values.setdefault(name, "")
-    return Entry(**values)
+def decode(content: str) -> Entry | None:
+    """The inverse of :func:`encode`; None where another version of this program wrote what this one cannot read."""
+    try:
+        told = json.loads(content)
+        values = {name: told[name] for name in _NAMES if name in told}
+        values["files"] = tuple(EntryFile(*file) for file in values.get("files", ()))
+        values["scores"] = tuple(Score(*score) for score in values.get("scores", ()))
+        for name in _TUPLES:
+            values[name] = tuple(values.get(name, ()))
+        for name in _TEXTS:
+            values.setdefault(name, "")
+        return Entry(**values)
+    except (ValueError, TypeError):
+        return None

@@ -7,6 +7,7 @@ was made from a model whose shape it does not have is left unrecognised, with bo
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ _SAME_PARAMS_RATIO = 1.35
 _LONGEST_CHAIN = 8
 _OWN_FILES = ("gguf", "ollama")  # sources of files that a person has: runnable whether or not they are recognised
 _NAMED = ("azure-ai-foundry", "foundry-local", "ollama")  # sources that name models in their own way
+_MODEL_ID = re.compile(r"[^/\s]{1,200}/[^/\s]{1,200}")
+_UNSAFE = re.compile(r"[/\s]+")
 _SHAPE = ("architecture", "n_layer", "n_embd", "vocab_size")
 
 
@@ -57,6 +60,7 @@ class _Index:
 
     known: Known
     entries: dict[str, Entry] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)  # bases that nobody listed, each in one spelling
     quantized_by: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     same_shape: dict[tuple[str, ...], list[str]] = field(default_factory=lambda: defaultdict(list))
     same_name: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -66,9 +70,13 @@ def identify(kept: Iterable[Kept], known: Known) -> list[Identified]:
     """Every entry with its model, in the entries' order."""
     kept = list(kept)
     index = _Index(known)
+    # Of one id from several sources the Hub's entry counts, whatever their order.
+    for one in sorted(kept, key=lambda one: (one.entry.source == "hugging-face", one.entry.source, one.entry.entry_id)):
+        index.entries[one.entry.entry_id.casefold()] = one.entry
+    for spelled in sorted({base for one in kept for base in one.entry.bases}, reverse=True):
+        index.spelled[spelled.casefold()] = spelled
     for one in kept:
         entry = one.entry
-        index.entries[entry.entry_id.casefold()] = entry
         if entry.format == "gguf" and entry.publisher.casefold() in known.quantizers:
             for base in entry.bases:
                 index.quantized_by[base.casefold()] += 1
@@ -81,6 +89,8 @@ def identify(kept: Iterable[Kept], known: Known) -> list[Identified]:
 def _identified(kept: Kept, index: _Index) -> Identified:
     entry = kept.entry
     model_id, relation, why = _model_of(entry, index)
+    if model_id and not _MODEL_ID.fullmatch(model_id):
+        model_id, why = "", f"{why}; but {model_id[:80]!r} cannot be a model's id"
     return Identified(kept, model_id, relation, why, _trust(entry, index.known))
 
 
@@ -96,6 +106,9 @@ def _trust(entry: Entry, known: Known) -> str:
 def _model_of(entry: Entry, index: _Index) -> tuple[str, str, str]:
     """Model id, relation and the reason; the id is "" when it is not recognised."""
     names, said = index.known.names, entry.relation or "unknown"
+    listed = index.entries[entry.entry_id.casefold()]
+    if entry.source == "gguf" and listed.source == "hugging-face":  # added by hand, and known from there as well
+        return _model_of(listed, index)
     if found := names.get(entry.entry_id.casefold()):
         own = found.casefold() == entry.entry_id.casefold()
         relation = "original" if own and entry.format != "gguf" else _of_files(entry)
@@ -143,6 +156,7 @@ def _follow(entry: Entry, index: _Index) -> tuple[str, str, str]:
         if parent is None:
             # The original was not read: its own name is all that is known of it.
             trusted = step.split("/")[0].casefold() in index.known.makers or index.quantized_by[step.casefold()]
+            step = index.spelled.get(step.casefold(), step)
             return (step, relation or "quantized", why) if trusted and "/" in step else ("", relation, why)
         if parent.entry_id in path[:-1] or parent is entry:
             return "", relation, f"its links go round in a circle: {' from '.join(path)}"
@@ -185,9 +199,9 @@ def _is_own(entry: Entry, index: _Index) -> bool:
 
 
 def _own_id(entry: Entry) -> str:
-    if "/" in entry.entry_id:
+    if entry.source in ("hugging-face", "gguf"):
         return entry.entry_id
-    return f"{entry.source}/{entry.entry_id.replace(' ', '-')}"
+    return f"{entry.source}/{_UNSAFE.sub('-', entry.entry_id)}"
 
 
 def _twin(entry: Entry, index: _Index) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from recommender.catalog.clean_entries import cleaned
 from recommender.catalog.entries import Kept
 from recommender.catalog.identity import Identified, Known, identify
 from recommender.catalog.model_rows import architecture_conflicts, changed_model, new_model, superseding
@@ -56,7 +57,7 @@ def merge(shipped: Mapping[str, CsvTable], kept: Iterable[Kept]) -> Merged:
     own = {row["model_id"]: row for row in shipped["architectures"].records()}
     known = known_of(shipped, models, own)
     licences = _licences(models.values())
-    found = identify(kept, known)
+    found = identify((replace(one, entry=cleaned(one.entry)) for one in kept), known)
     groups: dict[str, list[Identified]] = defaultdict(list)
     for one in found:
         if one.model_id:
@@ -65,7 +66,12 @@ def merge(shipped: Mapping[str, CsvTable], kept: Iterable[Kept]) -> Merged:
     unusable: dict[str, str] = {}
     for model_id, entries in groups.items():
         entries.sort(key=_preference)
-        described = [one.entry for one in entries if one.relation not in ("finetune", "adapter", "merge")]
+        # A stranger's copy says nothing of a model that was reviewed.
+        described = [
+            one.entry
+            for one in entries
+            if one.relation not in ("finetune", "adapter", "merge") and (one.trust != "other" or model_id not in models)
+        ]
         if model_id in models:
             row, conflicts = changed_model(models[model_id], described, licences)
             architecture, more = architecture_conflicts(models[model_id], own.get(model_id), described)
@@ -159,7 +165,7 @@ def _files(shipped: Sequence[Row], groups: Mapping[str, Sequence[Identified]], c
     """
     before = {(row["gguf_repo"], row["file"]): row for row in shipped}
     known_types = {name for name in file_types() if name}
-    rows = []
+    rows: dict[tuple[str, str], Row] = {}  # a repository may be known from the Hub and added by hand as well
     catalog = set(catalog)
     for model_id, entries in groups.items():
         if model_id not in catalog:
@@ -182,8 +188,8 @@ def _files(shipped: Sequence[Row], groups: Mapping[str, Sequence[Identified]], c
                     continue
                 if old:  # what was found out about its recipe holds; its size is now exact
                     row |= {name: old[name] for name in ("recipe", "recipe_reason", "quantization", "kind", "quant")}
-                rows.append(row)
-    return rows
+                rows.setdefault((repo, file.path), row)
+    return list(rows.values())
 
 
 def _same_file(old: Row, new: Row) -> bool:
@@ -249,6 +255,8 @@ def _scores(model_id: str, entries: Iterable[Entry]) -> list[Row]:
     """Benchmark results that a model's own repository states, where they are percentages."""
     rows: dict[tuple[str, str], Row] = {}
     for entry in entries:
+        if entry.entry_id != model_id:  # what somebody else states of it
+            continue
         shares = bool(entry.scores) and all(0 <= score.value <= 1 for score in entry.scores)
         for score in entry.scores:
             value = 100 * score.value if shares else score.value

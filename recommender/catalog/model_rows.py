@@ -161,8 +161,8 @@ def architecture_conflicts(model: Row, own: Row | None, entries: Sequence[Entry]
         return made, []
     conflicts = []
     for one in fields(Architecture):
-        if one.name in _NOT_COMPARED:
-            continue
+        if one.name in _NOT_COMPARED or (one.name == "rope_factors" and one.name not in live):
+            continue  # whether there are factors is known only where the list of tensors was read
         mine, theirs = getattr(found, one.name), getattr(shipped, one.name)
         if mine != theirs:
             conflicts.append(
@@ -294,7 +294,7 @@ def _alias(entries: Iterable[Entry]) -> str:
 def _brief(value: object) -> str:
     """A number per layer as value*count runs."""
     if not isinstance(value, tuple):
-        return str(value)
+        return str(value) or "none"
     runs = re.sub(r"\s", "", ";".join(map(str, value)))
     different = set(value)
     return f"{value[0]}*{len(value)}" if len(different) == 1 else runs

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from recommender import paths
 from recommender.catalog.database import not_writable
-from recommender.catalog.load import load, tables
-from recommender.catalog.rows import CsvTable, read_csv
+from recommender.catalog.load import column_types, load, tables
+from recommender.catalog.rows import CsvTable, read_csv, refuse
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -48,6 +48,9 @@ def load_tables(connection: DuckDBPyConnection, csv_dir: Path, overlay: Path | N
     """
     loaded = {}
     live = {name: read_csv(path) for name in KEYS if overlay and (path := overlay / f"{name}.csv").exists()}
+    for name, table in live.items():
+        if set(table.header) != set(column_types(connection, name)):
+            raise refuse(table.path.name, 1, "", "its columns are those of another version of this program")
     gone = _gone_repositories(live.get("sightings"))
     for name in tables(connection)[0]:
         shipped = _without_repositories(read_csv(csv_dir / f"{name}.csv"), gone)
@@ -101,9 +104,15 @@ def use(folder: Path | None) -> None:
     before = current()
     _point(_PREVIOUS, before)
     _point(_CURRENT, folder)
-    for old in paths.live_dir().iterdir():
-        if _NAME.fullmatch(old.name) and old not in (folder, before):
-            shutil.rmtree(old, ignore_errors=True)
+    for old in unused():
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def unused() -> list[Path]:
+    """Overlays that are neither in use nor the one before."""
+    kept = (current(), previous())
+    found = paths.live_dir().iterdir() if paths.live_dir().is_dir() else ()
+    return [one for one in found if _NAME.fullmatch(one.name) and one not in kept]
 
 
 def undo() -> Path | None:

@@ -79,6 +79,12 @@ def _resolver(catalog: Catalog) -> Resolver:
     return catalog.keep("resolver", make)
 
 
+def own_entries(catalog: Catalog) -> tuple[tuple[str, str], ...]:
+    """Id and name of every GGUF that a person added."""
+    sql = "SELECT entry_id, name FROM sightings WHERE source = 'gguf' ORDER BY name, entry_id"
+    return catalog.keep("own entries", lambda: tuple(catalog.cursor().execute(sql).fetchall()))
+
+
 def candidates_per_role(catalog: Catalog) -> dict[tuple[str, str], int]:
     """How many variants of the models of each role a runtime takes, by (role, runtime)."""
     sql = "SELECT m.role, c.runtime, count(*) FROM candidates c JOIN models m USING (model_id) GROUP BY ALL"

@@ -6,11 +6,16 @@ Nothing that people use changes until :func:`apply`, which is one step; what was
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from recommender import paths
 from recommender.catalog import changes as changes_of
@@ -18,13 +23,14 @@ from recommender.catalog import overlay
 from recommender.catalog.build import build
 from recommender.catalog.changes import Changes
 from recommender.catalog.database import not_writable
-from recommender.catalog.entries import EntryStore, open_entries
+from recommender.catalog.entries import EntryStore, Kept, decode, encode, keep_entries, open_entries, restore_entries
 from recommender.catalog.merge import NEEDED, merge
 from recommender.catalog.rows import CsvTable, read_csv
 from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress, Source
 from recommender.errors import BadInputError, Cancelled, RecommenderError
 
-_DATABASE = "catalog.duckdb"
+_DATABASE, _ORIGIN, _ENTRIES = "catalog.duckdb", "origin.json", "entries.duckdb"
+_LEFTOVER_AGE_S = 3600
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A catalog that is ready to be used, and what it changes."""
+    """A catalog that is ready to be used, and what it changes. It fits only what was in use when it was made."""
 
     folder: Path
     changes: Changes
@@ -67,27 +73,39 @@ def refresh(sources: MakeSources, progress: OnProgress) -> Prepared:
 
 
 def add_entry(entry: Entry, progress: OnProgress) -> Prepared:
-    """Prepare the catalog with one more entry: a file or repository that a person named."""
+    """Prepare the catalog with one more entry: a file or repository that a person named. :func:`apply` keeps it."""
     with open_entries() as store:
-        store.add(entry.source, Batch((entry,), store.cursor(entry.source)))
-        return _prepare(store, (Told(entry.source, 1),), progress)
+        before = store.get(entry.source, entry.entry_id)
+        if before is not None and before.details.get("path") != entry.details.get("path"):
+            place = hashlib.sha256(entry.details.get("path", "").encode()).hexdigest()[:6]
+            entry = replace(entry, entry_id=f"{entry.entry_id}-{place}")  # two files of one name
+        return _prepare(store, (Told(entry.source, 1),), progress, _OneEntry((entry.source, entry.entry_id), entry))
 
 
 def remove_entry(source: str, entry_id: str, progress: OnProgress) -> Prepared:
-    """Prepare the catalog without one entry.
+    """Prepare the catalog without one entry; :func:`apply` forgets it.
 
     Raises:
         BadInputError: there is no such entry.
     """
     with open_entries() as store:
-        if not store.remove(source, entry_id):
+        if store.get(source, entry_id) is None:
             raise BadInputError(f"{entry_id} was not added, so it cannot be removed.")
-        return _prepare(store, (), progress)
+        return _prepare(store, (), progress, _OneEntry((source, entry_id), None))
 
 
 def apply(prepared: Prepared) -> None:
-    """Put a prepared catalog in use. Sessions that have the old one open keep it until they look again."""
+    """Put a prepared catalog in use. Sessions that have the old one open keep it until they look again.
+
+    Raises:
+        BadInputError: what was in use has changed since it was made.
+        DatabaseLockedError: another refresh is going on.
+        NotWritableError: the user's data folder is read-only or full.
+    """
     before = overlay.current()
+    if not prepared.folder.is_dir() or _made_from(prepared.folder) != (before.name if before else ""):
+        raise BadInputError("The catalog was changed meanwhile, and this no longer fits. Refresh again.")
+    _settle(prepared.folder)
     _keep_database(before)
     overlay.use(prepared.folder)
     _use_database(prepared.folder)
@@ -98,19 +116,31 @@ def discard(prepared: Prepared) -> None:
     shutil.rmtree(prepared.folder, ignore_errors=True)
 
 
-def undo() -> Changes:
-    """Put the catalog of before the last refresh in use again, and say what that refresh had changed.
+@dataclass(frozen=True)
+class Undone:
+    """What :func:`undo` did: the change that was taken back, or brought again."""
+
+    changes: Changes
+    again: bool
+
+
+def undo() -> Undone:
+    """Put the catalog of before the last change in use again, with what was known then; a second call redoes it.
 
     Raises:
-        BadInputError: nothing was refreshed, or it was undone already.
+        BadInputError: nothing was refreshed.
+        DatabaseLockedError: another refresh is going on.
     """
     if not overlay.can_undo():
         raise BadInputError("No refresh is on record, so there is nothing to undo.")
-    now = overlay.current()
-    undone = changes_of.saved(now) if now else Changes()
+    now, before = overlay.current(), overlay.previous()
+    again = now is None or _made_from(now) != (before.name if before else "")
+    changed = before if again else now
+    undone = changes_of.saved(changed) if changed else Changes()
+    restore_entries(before / _ENTRIES if before else None)
     _keep_database(now)
     _use_database(overlay.undo())
-    return undone
+    return Undone(undone, again)
 
 
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -128,19 +158,42 @@ def _ask(source: Source, store: EntryStore, progress: OnProgress) -> Told:
         raise
     except RecommenderError as error:
         return Told(source.id, count, str(error))
+    except Exception as error:  # whatever a place sent, the others are still to be asked
+        what = f"{source.name} sent what could not be read ({type(error).__name__}). The rest is not touched by it."
+        return Told(source.id, count, what)
     return Told(source.id, count)
 
 
-def _prepare(store: EntryStore, told: tuple[Told, ...], progress: OnProgress) -> Prepared:
+@dataclass(frozen=True)
+class _OneEntry:
+    """A person's own change: the entry that is added, or None for one that is removed."""
+
+    key: tuple[str, str]  # source and id
+    added: Entry | None
+
+    def among(self, kept: Iterable[Kept]) -> Iterator[Kept]:
+        """What will be kept once the change is made."""
+        for one in kept:
+            if (one.entry.source, one.entry.entry_id) != self.key:
+                yield one
+        if self.added:
+            yield Kept(self.added, self.added.read_at)
+
+
+def _prepare(
+    store: EntryStore, told: tuple[Told, ...], progress: OnProgress, change: _OneEntry | None = None
+) -> Prepared:
     progress(Progress("catalog", "merging", 0, 2))
+    _remove_leftovers()
     shipped = shipped_tables()
-    merged = merge(shipped, store.all())
+    merged = merge(shipped, change.among(store.all()) if change else store.all())
     folder = overlay.new_folder()
     try:
         headers: dict[str, Sequence[str]] = {name: shipped[name].header for name in overlay.KEYS}
         overlay.write(folder, merged.rows, headers)
         found = changes_of.between(shipped, overlay.current(), merged.rows)
         changes_of.save(folder, found)
+        _save_origin(folder, change)
         progress(Progress("catalog", "building", 1, 2))
         del merged, shipped  # what a large catalog is merged of and what it is built of need not lie in memory at once
         report = build(paths.catalog_dir(), folder / _DATABASE, folder)
@@ -156,6 +209,50 @@ def _prepare(store: EntryStore, told: tuple[Told, ...], progress: OnProgress) ->
     return Prepared(folder, found, told, report.notes)
 
 
+def _save_origin(folder: Path, change: _OneEntry | None) -> None:
+    """Beside a prepared catalog: which one it was made from, and what is to be kept or forgotten once it is used."""
+    before = overlay.current()
+    origin: dict[str, Any] = {"from": before.name if before else ""}
+    if change:
+        origin["key"] = change.key
+        origin["added"] = encode(change.added) if change.added else ""
+    (folder / _ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def _made_from(folder: Path) -> str | None:
+    return _origin(folder).get("from")
+
+
+def _settle(folder: Path) -> None:
+    """Make a person's own change in what is kept, and keep a copy of that beside the overlay: undoing needs it."""
+    origin = _origin(folder)
+    with open_entries() as store:
+        if "key" in origin:
+            source, entry_id = origin["key"]
+            entry = decode(origin["added"]) if origin["added"] else None
+            if entry is None:
+                store.remove(source, entry_id)
+            else:
+                store.add(source, Batch((entry,), store.cursor(source)))
+    keep_entries(folder / _ENTRIES)
+
+
+def _remove_leftovers() -> None:
+    """Folders that a killed refresh left; young ones may be another's that is not done."""
+    for old in overlay.unused():
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _LEFTOVER_AGE_S:
+                shutil.rmtree(old, ignore_errors=True)
+
+
 def shipped_tables() -> dict[str, CsvTable]:
     """The shipped tables that a refresh looks at."""
     return {name: read_csv(paths.catalog_dir() / f"{name}.csv") for name in sorted({*NEEDED, *overlay.KEYS})}
@@ -165,9 +262,14 @@ def _keep_database(folder: Path | None) -> None:
     """Leave the database in use beside the overlay it was made of, so that undoing needs no build."""
     database = paths.catalog_database()
     place = (folder or paths.live_dir()) / _DATABASE
-    if database.exists():
+    if not database.exists():
+        return
+    try:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(database, place)
+    except OSError:  # it only saves time: undoing builds it again
+        with contextlib.suppress(OSError):
+            place.unlink(missing_ok=True)
 
 
 def _use_database(folder: Path | None) -> None:

@@ -38,8 +38,8 @@ class RefreshJob:
         with self._lock:
             if self.state in ("running", "ready"):
                 raise RunError("A refresh is going on already, or waits to be applied. End that one first.")
-            self.state, self.error, self.progress = "running", "", {}
             self._child = Child("recommender.catalog.refresh_worker", json.dumps(request))
+            self.state, self.error, self.progress = "running", "", {}
             Thread(target=self._follow, args=(self._child,), daemon=True).start()
 
     def stop(self) -> None:
@@ -50,18 +50,28 @@ class RefreshJob:
                 self._child.kill()
 
     def apply(self) -> None:
-        """Put the result in use."""
-        with self._lock:
-            if self.prepared is not None:
-                refresh.apply(self.prepared)
-            self.prepared, self.state = None, "idle"
+        """Put the result in use.
+
+        Raises:
+            RunError: there is none, or no longer one.
+            RecommenderError: it cannot be put in use; it is thrown away then.
+        """
+        refresh.apply(self._taken())
 
     def discard(self) -> None:
-        """Throw the result away."""
+        """Throw the result away.
+
+        Raises:
+            RunError: there is none, or no longer one.
+        """
+        refresh.discard(self._taken())
+
+    def _taken(self) -> Prepared:
         with self._lock:
-            if self.prepared is not None:
-                refresh.discard(self.prepared)
-            self.prepared, self.state = None, "idle"
+            if self.state != "ready" or self.prepared is None:
+                raise RunError("There is nothing to apply (any more): it was done in another window.")
+            prepared, self.prepared, self.state = self.prepared, None, "idle"
+            return prepared
 
     def _follow(self, child: Child) -> None:
         ended: dict[str, Any] = {}
@@ -75,7 +85,7 @@ class RefreshJob:
                     ended = event
         child.finish()
         with self._lock:
-            if self.state != "running":
+            if self.state != "running" or self._child is not child:
                 return
             if "folder" in ended:
                 folder = paths.live_dir() / ended["folder"]

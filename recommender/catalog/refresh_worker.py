@@ -29,6 +29,8 @@ def main() -> None:
         _send({"folder": prepared.folder.name, "told": [vars(one) for one in prepared.told]})
     except RecommenderError as error:
         _send({"error": str(error)})
+    except Exception as error:
+        _send({"error": f"The refresh failed: {type(error).__name__}: {str(error)[:200]}. Nothing was changed."})
     os._exit(0)
 
 

@@ -86,7 +86,8 @@ class Catalog:
         """
         models = self.models()
         wanted = model_id.casefold()
-        found = [model for model in models if model.model_id.casefold() == wanted]
+        found = [model for model in models if model.model_id == model_id]
+        found = found or [model for model in models if model.model_id.casefold() == wanted]
         found = found or [model for model in models if model.name.casefold() == wanted]
         if len(found) != 1:
             raise unknown("model", model_id, [model.model_id for model in models])
@@ -191,14 +192,19 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
         except CatalogError as error:
             if live is None:
                 raise
+            live, notes = None, (f"What was refreshed does not fit and was set aside; refresh again. {error}",)
             overlay.use(None)
-            notes = (f"What was refreshed does not fit and was set aside; refresh again. {error}",)
-            live = None
             build(csv_dir, path)
     except NotWritableError as error:
-        connection = connect()
-        build_in_memory(connection, csv_dir, live)
-        return Catalog(connection, None, (f"{error} Until then the catalog is kept in memory.",))
+        notes = (f"{error} Until then the catalog is kept in memory.",)
+        try:
+            build_in_memory(connection := connect(), csv_dir, live)
+        except CatalogError as misfit:
+            if live is None:
+                raise
+            notes += (f"What was refreshed does not fit and is left out. {misfit}",)
+            build_in_memory(connection := connect(), csv_dir, None)
+        return Catalog(connection, None, notes)
     except CatalogError as error:
         if not fallback:
             raise

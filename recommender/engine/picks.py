@@ -330,7 +330,9 @@ class _Builder:
         known = np.isfinite(published)
         return Estimate(
             file_bytes=published if known else float(rows.variants.file_bytes[row]),
-            file_provenance="published file" if known else _LAYOUTS.get(rows.layout[row], ""),
+            file_provenance=("published file" if rows.repo[row] else "the file itself")
+            if known
+            else _LAYOUTS.get(rows.layout[row], ""),
             memory=memory_of(estimates, row, exact=bool(rows.variants.exact[row])),
             prefill_tokens_per_s=figure(estimates.prefill, row),
             decode_tokens_per_s=figure(estimates.decode, row),

@@ -51,6 +51,7 @@ class FileChoice:
     files: tuple[RemoteFile, ...]
     gated: bool  # its licence must be accepted on the Hub first
     license: str = ""
+    base: str = ""  # the repository it says it was made from
 
     @property
     def size_bytes(self) -> int:
@@ -144,7 +145,14 @@ def _choice(repo: str, info: Any, quantization: str, chosen: tuple[RemoteFile, .
         files=chosen,
         gated=bool(info.gated),
         license=license_id if isinstance(license_id, str) else "",
+        base=_base(card.get("base_model") if card is not None else None),
     )
+
+
+def _base(named: object) -> str:
+    """The repository that a card names as the one it was made from."""
+    first = named[0] if isinstance(named, list) and named else named
+    return first if isinstance(first, str) and is_repository(first) else ""
 
 
 def quantization_in(file: str) -> str:
@@ -239,8 +247,11 @@ def interrupted_bytes(repo: str, file: str) -> float:
 def at_hand(repo: str, file: str) -> Path | None:
     """Where a file of the catalog lies on this disk: one's own, which has no repository, or a fetched one."""
     if not repo:
-        return Path(file) if file else None
-    return cached(repo, file) if file else None
+        return own if file and (own := Path(file)).is_file() else None
+    try:
+        return cached(repo, file) if file else None
+    except (BadInputError, OSError):  # no name that a file here could have
+        return None
 
 
 def cached(repo: str, file: str) -> Path | None:

@@ -34,6 +34,8 @@ def cost(pick: Pick) -> str:
     known = pick.estimate.file_bytes
     if at_hand(pick.file_repo, pick.file_name) is not None:
         download = "already here · "
+    elif pick.file_name and not pick.file_repo:
+        download = f"its file is no longer at {plain(pick.file_name)} · "
     else:
         download = f"{size(known)} download · " if known else ""
     return f"{download}{pick.license or 'licence not recorded'}"

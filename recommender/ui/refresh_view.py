@@ -8,6 +8,7 @@ import streamlit as st
 
 from recommender.catalog import overlay, refresh
 from recommender.catalog.changes import Changes
+from recommender.catalog.queries import own_entries
 from recommender.catalog.sources.registry import SOURCE_IDS
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
@@ -27,7 +28,8 @@ def offer() -> None:
     with st.expander(
         f"Keep the catalog current: it is of {catalog().date}",
         icon=":material/sync:",
-        expanded=job.state in ("running", "ready", "failed"),
+        expanded=job.state in ("running", "ready", "failed")
+        or any(st.session_state.get(name) for name in (_SAID, _PROBLEM)),
     ):
         if problem := st.session_state.pop(_PROBLEM, ""):
             st.error(plain(problem), icon=":material/error:")
@@ -44,7 +46,7 @@ def offer() -> None:
 def _idle() -> None:
     job = refresh_job()
     if job.state == "failed":
-        st.error(plain(job.error), icon=":material/error:", title="The refresh did not work")
+        st.error(plain(job.error), icon=":material/error:", title="It did not work")
     elif job.state == "stopped":
         st.info("Stopped. What the sources told until then is kept; the next refresh goes on from there.")
     st.caption(
@@ -52,19 +54,42 @@ def _idle() -> None:
         "would change, and changes nothing until you apply it."
     )
     chosen = st.pills(
-        "Ask", SOURCE_IDS, selection_mode="multi", default=SOURCE_IDS, format_func=_NAMES.__getitem__, key="ask_sources"
+        "Ask",
+        SOURCE_IDS,
+        selection_mode="multi",
+        default=SOURCE_IDS,
+        format_func=_NAMES.__getitem__,
+        key="ask_sources",
+        persist_state="session",
     )
     own = st.text_input(
         "Or add a GGUF of your own",
         key="add_gguf",
         placeholder="/path/model.gguf, https://…/model.gguf, or owner/name",
+        persist_state="session",
         help="Only its header is read; then it is estimated, rehearsed and run like any model of the catalog.",
     )
     with st.container(horizontal=True):
         st.button("Look for news", icon=":material/sync:", on_click=_start, args=(chosen,), disabled=not chosen)
         st.button("Add this GGUF", icon=":material/add:", on_click=_add, args=(own,), disabled=not own.strip())
         if overlay.can_undo():
-            st.button("Undo the last refresh", icon=":material/undo:", on_click=_undo)
+            st.button("Undo the last change", icon=":material/undo:", on_click=_undo)
+    _own_files()
+
+
+def _own_files() -> None:
+    """What a person added, each with a button that removes it."""
+    for entry_id, name in own_entries(catalog()):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"{plain(name)} · {plain(entry_id)}", width="content")
+            st.button(
+                "Remove",
+                key=f"remove_{entry_id}",
+                type="tertiary",
+                icon=":material/delete:",
+                on_click=_remove,
+                args=(entry_id,),
+            )
 
 
 @st.fragment(run_every=_EVERY_S)
@@ -88,9 +113,11 @@ def _ready(changes: Changes) -> None:
         if one.problem:
             st.warning(plain(f"{name}: {one.problem}"), icon=":material/cloud_off:")
         else:
-            st.caption(f":material/check: {name}: {count(one.entries)} entries read")
+            st.caption(f":material/check: {name}: {count(one.entries)} new or changed")
     if changes.nothing:
-        st.markdown("Nothing changed.")
+        st.markdown("Nothing changed: the catalog in use has all of it already.")
+        st.button("Close", icon=":material/close:", on_click=_discard)
+        return
     st.caption(
         f"{count(changes.files_added)} files added, {count(changes.files_removed)} removed. {count(changes.entries)} "
         f"entries are known, {count(changes.unrecognised)} of them not recognised as a model; "
@@ -128,22 +155,32 @@ def _add(what: str) -> None:
     _try(lambda: refresh_job().start(add=what.strip()), "")
 
 
+def _remove(entry_id: str) -> None:
+    _try(lambda: refresh_job().start(remove=entry_id), "")
+
+
 def _apply() -> None:
-    _try(refresh_job().apply, "The refreshed catalog is in use.")
+    prepared = refresh_job().prepared
+    added = prepared.changes.added if prepared else ()
+    new = f" New: {', '.join(added[:3])}{' and others' if len(added) > 3 else ''}." if added else ""
+    _try(refresh_job().apply, f"The refreshed catalog is in use.{new}")
 
 
 def _discard() -> None:
-    _try(refresh_job().discard, "Nothing was changed.")
+    _try(refresh_job().discard, "The catalog is as it was.")
 
 
 def _undo() -> None:
-    _try(refresh.undo, "The catalog of before the last refresh is in use again.")
+    def taken_back() -> str:
+        return "The last change is in use again." if refresh.undo().again else "The last change was taken back."
+
+    _try(taken_back, "")
 
 
 def _try(action: Callable[[], object], said: str) -> None:
-    """Do it, and keep what to say for after the callback."""
+    """Do it, and keep what to say for after the callback: ``said``, or the text that comes back."""
     try:
-        action()
-        st.session_state[_SAID] = said
+        told = action()
+        st.session_state[_SAID] = told if isinstance(told, str) else said
     except RecommenderError as error:
         st.session_state[_PROBLEM] = str(error)

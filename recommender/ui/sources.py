@@ -127,7 +127,7 @@ def source_of(model_id: str, quantization: str) -> Source:
     if path is not None:
         label = f"Try it · already here · {license_name}"
     elif not repo:
-        label = "Try it · no published file is known"
+        label = f"Try it · its file is no longer at {file}" if file else "Try it · no published file is known"
     else:
         about = "" if row["published_bytes"] else "about "
         label = f"Try it · {about}{size(file_bytes)} download · {license_name}"

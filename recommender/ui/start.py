@@ -142,7 +142,7 @@ def start_pick(pick: Pick, task: Task) -> None:
         pick.model_id,
         pick.quantization or "",
         "",
-        path=str(path or ""),
+        path=str(path or ("" if pick.file_repo else pick.file_name)),
         repo=pick.file_repo,
         file=pick.file_name,
         file_bytes=pick.estimate.file_bytes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _COLOURS = {
     "measured here": "green",
     "measured on the same hardware": "green",
@@ -24,5 +26,10 @@ def badge(origin: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text from outside, safe inside Markdown."""
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>()#+!|~$:" else char for char in text)
+    """Text from outside, safe inside Markdown: one line, without markup, and without addresses that would be links.
+
+    Escapes are undone before addresses and icons are looked for, so a word joiner, which nobody sees, parts them.
+    """
+    one_line = " ".join(text.split("\n"))
+    parted = re.sub(r"(?<=:)(?=[a-z/])|(?<=@)|(?<=www)(?=\.)", "\u2060", one_line, flags=re.IGNORECASE)
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>()#+!|~$:" else char for char in parted)

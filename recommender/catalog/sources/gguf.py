@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from recommender.catalog.clean_entries import line
 from recommender.catalog.sources.base import Entry, EntryFile, now
 from recommender.catalog.sources.hub_client import HubClient
 from recommender.catalog.sources.remote_header import read_remote_header, template_abilities
@@ -58,6 +59,8 @@ def entry_of(what: str) -> Entry:
 
 
 def _from_disk(path: Path) -> Entry:
+    if not str(path.resolve()).isprintable():  # nor is what is no UTF-8
+        raise BadInputError("The path of this file has characters that cannot be shown. Rename the file.")
     header = read_header(path)
     metadata = header.metadata
     template = metadata.get("tokenizer.chat_template")
@@ -74,7 +77,7 @@ def _from_disk(path: Path) -> Entry:
         read_at=now(),
         version=str(path.stat().st_mtime_ns),
         url="",
-        name=name[:_LONGEST],
+        name=line(name) or path.stem,
         publisher="",
         format="gguf",
         relation="quantized",
@@ -107,6 +110,8 @@ def _from_url(url: str) -> Entry:
 
 def _from_repository(repo: str, quantization: str, file: str = "") -> Entry:
     """One file of a repository; of one with a model's own weights, a file of who quantized it."""
+    if repo.startswith(OWN_FILE):
+        raise BadInputError(f"{repo} is no repository: ids that begin with {OWN_FILE} are those of files of your own.")
     wanted = (quantization,) if quantization else _FIRST_LOOKED_FOR
     try:
         return _from_files(repo, resolve_file(repo, "", file) if file else resolve_first(repo, wanted))
@@ -136,6 +141,7 @@ def _from_files(repo: str, choice: FileChoice) -> Entry:
         files=tuple(EntryFile(one.path, one.size_bytes, one.sha256, choice.quantization) for one in choice.files),
         version=choice.revision,
         gated=choice.gated,
+        bases=(choice.base,) if choice.base else (),
         publisher=repo.split("/")[0],
         url=f"https://{HUB_HOSTS[0]}/{repo}",
     )
@@ -157,7 +163,7 @@ def _read(url: str, name: str, entry_id: str, license_id: str, file_bytes: int |
         read_at=now(),
         version="",
         url=url,
-        name=(header.name or name)[:_LONGEST],
+        name=line(header.name) or name[:_LONGEST],
         publisher="",
         format="gguf",
         relation="quantized",
@@ -179,4 +185,4 @@ def _safe(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    return value[:_LONGEST] if isinstance(value, str) else ""
+    return line(value) if isinstance(value, str) else ""

@@ -221,7 +221,10 @@ class HubClient:
 
 def _next_link(response: httpx2.Response) -> str:
     link = response.links.get("next", {}).get("url", "")
-    return urljoin(str(response.url), link) if link else ""
+    try:
+        return urljoin(str(response.url), link) if link else ""
+    except ValueError:  # it is no address
+        return ""
 
 
 def _etag(response: httpx2.Response) -> str:

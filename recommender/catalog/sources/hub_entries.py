@@ -5,7 +5,6 @@ A field of a wrong type, out of range or too long is left out; a row without a u
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from recommender.catalog.sources.base import Entry, EntryFile, Score, now
 from recommender.catalog.sources.remote_header import template_abilities
 from recommender.catalog.sources.untrusted import mapping
 from recommender.runner.hub import is_repository, part_of, quantization_in
+from recommender.types import OWN_FILE
 
 SOURCE_ID = "hugging-face"
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -26,7 +26,8 @@ _NO_MODEL = re.compile(r"mmproj|imatrix|vocab|(?<![a-z])(draft|mtp|lora|adapter)
 _RELATIONS = ("quantized", "finetune", "adapter", "merge")
 _PLAIN = ("F16", "BF16", "Q8_0", "Q4_0", "F32")  # one block type throughout, so that a header is soon verified
 _TEXT = 200  # characters of a name
-_PATH = 300
+_PATH, _PART = 300, 200  # characters of a path, bytes of one of its parts
+_SCORE = 1e9
 _TEMPLATE = 1_000_000
 _FILES = 2_000
 _TAGS = 200
@@ -48,7 +49,7 @@ def listed(row: object) -> Listed | None:
     if not isinstance(row, dict) or row.get("private") is True or row.get("disabled") is True:
         return None
     repo = repo_id(row.get("id"))
-    if not repo:
+    if not repo or repo.startswith(OWN_FILE):  # that name is for files of one's own
         return None
     return Listed(repo, _version(row), _time(row.get("lastModified")), _count(_of(row, "gguf").get("total")))
 
@@ -196,9 +197,13 @@ def _is_file(path: object) -> TypeGuard[str]:
         and len(path) <= _PATH
         and path.lower().endswith(".gguf")
         and path.isprintable()
-        and not re.search(r"[\\:<>|?*\"]", path)
-        and all(part not in ("", ".", "..") for part in path.split("/"))
+        and not re.search(r"[\\:<>|?*\"]|\.\.", path)
+        and all(_is_part(part) for part in path.split("/"))
     )
+
+
+def _is_part(part: str) -> bool:
+    return part not in ("", ".") and part == part.strip() and len(part.encode()) <= _PART
 
 
 def _scores(results: object) -> tuple[Score, ...]:
@@ -212,7 +217,8 @@ def _scores(results: object) -> tuple[Score, ...]:
             continue
         dataset, value = _of(data, "dataset"), data.get("value")
         name, task = _text(dataset.get("id")).split("/")[-1], _text(dataset.get("task_id"))
-        if not name or not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        # Compared, not converted: a whole number of 400 digits has no float.
+        if not name or not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _SCORE:
             continue
         scores.append(
             Score(

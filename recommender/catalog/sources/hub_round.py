@@ -89,7 +89,10 @@ def queries(publishers: Iterable[str], kept: Round) -> list[Query]:
         made.append(_query("changed", publisher, most, since, author=publisher, sort="lastModified"))
         if new:
             made.append(_query("fetched", publisher, _PUBLISHER_ROWS, author=publisher, sort="downloads"))
-    bands = [_query("fetched", band, _BAND_ROWS, num_parameters=band, sort="downloads") for band in _bands()]
+    bands = [
+        _query("fetched", f"models of {words}", _BAND_ROWS, num_parameters=band, sort="downloads")
+        for band, words in _bands()
+    ]
     return made + bands
 
 
@@ -98,11 +101,16 @@ def _query(kind: str, of: str, most: int, since: str = "", **params: str) -> Que
     return Query(f"{kind}:{of}", of, {**wanted, **params}, most, since)
 
 
-def _bands() -> list[str]:
-    """The tiers as the Hub's filter takes them: in whole billions, so that bands overlap where a bound is none."""
+def _bands() -> list[tuple[str, str]]:
+    """The tiers as the Hub's filter takes them, and in words: in whole billions, so that bands overlap where a bound
+    is none."""
     bands, low = [], 0.0
     for _, bound in TIER_BOUNDS:
-        least = f"min:{math.floor(low / 1e9)}B," if low else ""
-        bands.append(f"{least}max:{math.ceil(bound / 1e9)}B")
+        least, most = math.floor(low / 1e9), math.ceil(bound / 1e9)
+        bands.append(
+            (f"min:{least}B,max:{most}B", f"{least} to {most} billion parameters")
+            if low
+            else (f"max:{most}B", f"up to {most} billion parameters")
+        )
         low = bound
     return bands

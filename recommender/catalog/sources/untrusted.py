@@ -55,9 +55,13 @@ def date(value: object) -> str:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
             return ""
-    if not isinstance(value, datetime) or not 2000 <= value.year < 2100:
+    if not isinstance(value, datetime):
         return ""
-    return (value if value.tzinfo is None else value.astimezone(UTC)).strftime("%Y-%m-%d")
+    try:
+        moment = value if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        return ""
+    return moment.strftime("%Y-%m-%d") if 2000 <= moment.year < 2100 else ""
 
 
 def repository(value: object) -> str:
