@@ -195,6 +195,17 @@ def test_a_limit_nothing_meets_is_relaxed_in_one_press(page: Any) -> None:
     assert "tok/s" in _answer(page)
 
 
+def test_text_from_outside_makes_neither_links_nor_headings(page: Any) -> None:
+    page.goto("/?device=Paste+specs")
+    field = page.get_by_label("The device as JSON")
+    field.fill(r"""{"https://evil.example/x www.evil.example/y me@evil.example :material/check: <b>x</b>\n---": 1}""")
+    field.press("Control+Enter")
+    alert = page.get_by_test_id("stAlert").first
+    alert.get_by_text("has no field called").wait_for()
+    assert ":material/check:" in alert.inner_text().replace("\u2060", "")
+    assert alert.locator("a, b, h1, h2, h3").count() == 0
+
+
 def test_a_file_here_runs_to_the_end_with_predicted_beside_measured(page: Any, tmp_path: Path) -> None:
     page.goto("/try-it?source=A+GGUF+file+on+this+computer")
     _choose_file(page, write_tiny_gguf(tmp_path / "tiny.gguf"))

@@ -167,7 +167,7 @@ def _apply() -> None:
 
 
 def _discard() -> None:
-    _try(refresh_job().discard, "The catalog is as it was.")
+    _try(refresh_job().discard, "Nothing was changed.")
 
 
 def _undo() -> None:

@@ -193,7 +193,7 @@ def test_values_in_the_url_that_make_no_sense_do_no_harm(open_page: Open, params
         ("CC-BY-NC-4.0", "no", "forbids commercial use."),
         ("Odd", "unknown", "says nothing that is recorded"),
         ("", "unknown", "is not recorded"),
-        ("[x](http://evil)", "yes", "\\[x\\]\\(http\\://evil\\)"),
+        ("[x](http://evil)", "yes", "\\[x\\]\\(http\\:\u2060//evil\\)"),
     ],
 )
 def test_the_licence_is_a_sentence(catalog: Catalog, licence: str, use: str, said: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from recommender.types import TIER_BOUNDS
 
@@ -90,7 +90,7 @@ def queries(publishers: Iterable[str], kept: Round) -> list[Query]:
         if new:
             made.append(_query("fetched", publisher, _PUBLISHER_ROWS, author=publisher, sort="downloads"))
     bands = [
-        _query("fetched", f"models of {words}", _BAND_ROWS, num_parameters=band, sort="downloads")
+        replace(_query("fetched", band, _BAND_ROWS, num_parameters=band, sort="downloads"), of=f"models of {words}")
         for band, words in _bands()
     ]
     return made + bands
