@@ -13,6 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from recommender.errors import BadInputError
+from recommender.types import OWN_FILE
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -129,7 +130,8 @@ WITH takes AS (
     WHERE catalog_model_id IS NOT NULL AND kind = 'model' GROUP BY 1
 ), sized AS (
     SELECT catalog_model_id AS model_id, bytes::DOUBLE AS bytes, coalesce(quantization, quant, '') AS quantization,
-           CASE bytes_kind WHEN 'exact' THEN 'published file' ELSE 'rounded size' END AS told
+           CASE WHEN bytes_kind <> 'exact' THEN 'rounded size'
+                WHEN starts_with(gguf_repo, '{OWN_FILE}') THEN 'the file itself' ELSE 'published file' END AS told
     FROM gguf_files WHERE kind = 'model' AND bytes IS NOT NULL AND catalog_model_id IS NOT NULL
     UNION ALL
     SELECT model_id, file_bytes, quantization,

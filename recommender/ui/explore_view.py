@@ -102,7 +102,7 @@ def _tiles(found: ModelDetail) -> None:
             size(row.smallest_bytes) if row.smallest_bytes else "–",
             " · ".join(part for part in (row.smallest_quantization, row.smallest_from) if part) or "none is known",
         ),
-        ("Benchmark scores", count(row.benchmarks), f"of {count(benchmarks)} benchmarks, published"),
+        ("Benchmark scores", count(row.benchmarks), f"published, benchmarks: {count(benchmarks)}"),
     ]
     with st.grid(len(tiles), min_column_width=150, gap="small"):
         for label, value, note in tiles:
@@ -206,7 +206,7 @@ def _files(found: ModelDetail) -> None:
             placeholder="not recorded",
             alt=f"Published GGUF files of {found.model.name}",
         )
-        st.caption(f"{count(len(found.files))} published GGUF files, largest first.")
+        st.caption(f"GGUF files: {count(len(found.files))}, largest first.")
     else:
         st.markdown("No published GGUF file is recorded.")
     if found.other_formats:
@@ -281,12 +281,14 @@ def _ability(capability: str) -> str:
 
 def _listed(found: ModelDetail) -> None:
     if found.sightings:
-        _sightings(found.sightings, found.sightings_total, "places list it")
+        _sightings(found.sightings, found.sightings_total, "Places that list it")
     else:
         st.markdown("No live source has been asked for it yet: what is here comes from the catalog that ships.")
     if found.made_of_it:
         st.markdown("**Made of it by others**")
-        _sightings(found.made_of_it, found.made_of_it_total, "fine-tunes, adapters and merges name it as their base")
+        _sightings(
+            found.made_of_it, found.made_of_it_total, "Fine-tunes, adapters and merges that name it as their base"
+        )
 
 
 def _sightings(rows: Sequence[SightingRow], total: int, what: str) -> None:
@@ -310,10 +312,10 @@ def _sightings(rows: Sequence[SightingRow], total: int, what: str) -> None:
         hide_index=True,
         column_config={"Name": st.column_config.TextColumn(pinned=True), "Downloads": _NUMBER(format="localized")},
         placeholder="–",
-        alt=f"{total} {what}",
+        alt=f"{what}: {total}",
     )
     most = f" The {count(len(rows))} most downloaded are shown." if len(rows) < total else ""
-    st.caption(f"{count(total)} {what}, in the words of each source.{most}")
+    st.caption(f"{what}: {count(total)}, in the words of each source.{most}")
 
 
 def _history(found: ModelDetail) -> None:
