@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from recommender.cli_shared import (
 )
 from recommender.errors import BadInputError, RecommenderError
 from recommender.plain import plain
+from recommender.settings import Settings, load, option
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,9 +154,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(f"--{name}", type=Path, metavar="FILE.csv", help=f"judge against this, like {truth}")
 
     command = add("serve", _serve, "start the app")
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    command.add_argument("--port", type=int, default=8501, help="port (8501)")
-    command.add_argument("--no-browser", action="store_true", help="do not open the page")
+    for setting in fields(Settings):
+        name, about = option(setting.name), setting.metadata["about"]
+        if isinstance(setting.default, bool):
+            command.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=about)
+        else:
+            command.add_argument(f"--{name}", type=type(setting.default), help=f"{about} ({setting.default})")
 
     add("paths", _paths, "where databases and downloads live")
     return top
@@ -380,13 +385,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from recommender.server import check_address, has_screen, serve
+    from recommender.server import check_address, serve
 
-    if not 1 <= arguments.port <= 65535:
-        raise BadInputError(f"--port must be 1 to 65535, not {arguments.port}.")
-    check_address(arguments.host, arguments.port)
-    print(f"Rightsize: http://{arguments.host}:{arguments.port} (Ctrl-C stops it)", flush=True)
-    serve(arguments.host, arguments.port, browser=has_screen() and not arguments.no_browser)
+    settings = load({setting.name: getattr(arguments, setting.name) for setting in fields(Settings)})
+    check_address(settings.host, settings.port)
+    print(f"Rightsize: http://{settings.host}:{settings.port} (Ctrl-C stops it)", flush=True)
+    serve(settings)
 
 
 def _paths(arguments: argparse.Namespace) -> None:

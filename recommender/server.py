@@ -16,29 +16,24 @@ from typing import Any
 
 from recommender import paths
 from recommender.errors import BadInputError
+from recommender.settings import Settings, use
 
 _READY_TRIES, _READY_PAUSE_S = 60, 0.5
 
 
-def serve(host: str, port: int, browser: bool = False) -> None:
-    """Serve the app until it is stopped. The shipped ``.streamlit/config.toml`` holds unless the environment differs.
-
-    Args:
-        host: address to listen on, such as "127.0.0.1".
-        port: TCP port.
-        browser: open the page in the person's browser once the server answers.
-    """
+def serve(settings: Settings) -> None:
+    """Serve pages and API until it is stopped. ``.streamlit/config.toml`` holds unless the environment differs."""
     import streamlit as st
-    from starlette.requests import Request
-    from starlette.responses import PlainTextResponse
-    from starlette.routing import Route
+    from starlette.routing import Mount
 
-    async def health(_: Request) -> PlainTextResponse:
-        return PlainTextResponse("ok")
+    from recommender.api import OpenCatalog, api
 
-    if browser:
+    use(settings)
+    host, port = settings.host, settings.port
+    if settings.browser and has_screen():
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
-    app = st.App(str(paths.bundled("app.py")), routes=[Route("/api/health", health)])
+    routes = [Mount("/api", api(OpenCatalog(), settings.api_per_minute))]
+    app = st.App(str(paths.bundled("app.py")), routes=routes)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
 
 

@@ -27,7 +27,7 @@ def _options(command: argparse.ArgumentParser) -> str:
         return ""
     lines = ["| Option | What it says |", "|---|---|"]
     for action in shown:
-        name = action.option_strings[0] if action.option_strings else " ".join(action.choices or [action.dest])
+        name = "`, `".join(action.option_strings) or " ".join(action.choices or [action.dest])
         lines.append(f"| `{name}` | {action.help or 'what to do'} |")
     return "\n".join(lines) + "\n"
 

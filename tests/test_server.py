@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -87,6 +88,9 @@ def test_it_serves_from_an_empty_folder_and_stops_on_ctrl_c(tmp_path: Path) -> N
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert _status(f"http://127.0.0.1:{port}/") == 200
+        asked = f"http://127.0.0.1:{port}/api/recommend?device=rtx-4060&top=1"
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+            assert len(json.load(answer)["picks"]) == 1
         busy = _serve(tmp_path, port)
         said = busy.communicate(timeout=PATIENCE_S)[0]
         assert busy.returncode == 2

@@ -123,7 +123,7 @@ def _value(key: str, value: Any) -> Any:
     if key in ("isa", "gpus", "sources"):
         return value
     if key in _TEXT:
-        if not isinstance(value, str):
+        if not _is_text(value):
             raise BadInputError(f"{key} must be text, not {_shown(value)}.")
         return value
     if key in _FLAGS:
@@ -132,17 +132,18 @@ def _value(key: str, value: Any) -> Any:
         return value
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared, not converted: a whole number of 400 digits has no float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         raise BadInputError(f"{key} must be a number or null, not {_shown(value)}.")
     if key in _WHOLE:
         if value != int(value) or not 1 <= value <= 65536:
-            raise BadInputError(f"{key} must be a whole number from 1 to 65536, not {value:g}.")
+            raise BadInputError(f"{key} must be a whole number from 1 to 65536, not {_shown(value)}.")
         return int(value)
     if value < 0 or (value == 0 and key in ("ram_bytes", "bandwidth_bytes_per_s", "fp16_flops")):
-        raise BadInputError(f"{key} must be more than 0, not {value:g}.")
+        raise BadInputError(f"{key} must be more than 0, not {_shown(value)}.")
     if value > _LARGEST:
         raise BadInputError(
-            f"{key} is {value:g}, more than any machine has. It is counted in bytes (or per second), not GiB."
+            f"{key} is {_shown(value)}, more than any machine has. It is counted in bytes (or per second), not GiB."
         )
     return float(value)
 
@@ -182,15 +183,20 @@ def _items(value: object, key: str) -> list[Any]:
 
 def _texts(value: object, key: str) -> tuple[str, ...]:
     items = _items(value, key)
-    if not all(isinstance(item, str) for item in items):
+    if not all(map(_is_text, items)):
         raise BadInputError(f"{key} must be a list of texts.")
     return tuple(items)
 
 
 def _sources(value: object) -> dict[str, str]:
-    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+    if not isinstance(value, Mapping) or not all(map(_is_text, (*value, *value.values()))):
         raise BadInputError("sources must name a text for each field.")
     return dict(value)
+
+
+def _is_text(value: object) -> bool:
+    """A text that can be written down: half of a pair of surrogates cannot."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,102 @@
+"""How an instance of the app is run: command line, then environment, then a file, then the default.
+
+Every setting is a field here and nowhere else: ``recommender serve --help`` and README list them from it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from recommender import paths
+from recommender.errors import BadInputError, nearest
+
+PREFIX = "RIGHTSIZE_"
+FILE_VARIABLE = f"{PREFIX}SETTINGS"  # another place for the file
+
+
+def _setting(default: Any, about: str) -> Any:
+    return field(default=default, metadata={"about": about})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One instance's settings."""
+
+    host: str = _setting("127.0.0.1", "the address to listen on")
+    port: int = _setting(8501, "the TCP port")
+    browser: bool = _setting(True, "open the page in a browser, where there is a screen")
+    api_per_minute: int = _setting(600, "questions to /api that one address may ask a minute")
+
+
+def load(given: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force.
+
+    Args:
+        given: what the command line says; ``None`` where it says nothing.
+
+    Raises:
+        BadInputError: a value makes no sense, or the file cannot be read or has a name that is no setting.
+    """
+    from pydantic import TypeAdapter, ValidationError  # no other command needs it
+
+    names = [one.name for one in fields(Settings)]
+    merged: dict[str, Any] = _file(names)
+    merged |= {name: os.environ[variable] for name in names if (variable := PREFIX + name.upper()) in os.environ}
+    merged |= {name: value for name, value in (given or {}).items() if value is not None}
+    try:
+        found = TypeAdapter(Settings).validate_python(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise BadInputError(
+            f"{name} cannot be {first['input']!r}: {first['msg']}. It comes from the command line (--{option(name)}), "
+            f"from {PREFIX}{name.upper()} or from the settings file."
+        ) from None
+    if not 1 <= found.port <= 65535:
+        raise BadInputError(f"--port must be 1 to 65535, not {found.port}.")
+    if found.api_per_minute < 1:
+        raise BadInputError(f"--api-per-minute must be at least 1, not {found.api_per_minute}.")
+    return found
+
+
+def _file(names: list[str]) -> dict[str, Any]:
+    told = os.environ.get(FILE_VARIABLE, "")
+    path = Path(told).expanduser() if told else paths.data_dir() / "settings.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if told:
+            raise BadInputError(f"There is no settings file at {path}, which {FILE_VARIABLE} names.") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"The settings file {path} cannot be read: {error}.") from error
+    for name in values:
+        if name not in names:
+            close = ", ".join(nearest(name, names)) or ", ".join(names)
+            raise BadInputError(f"The settings file {path} has no setting called {name!r}. Did you mean {close}?")
+    return values
+
+
+def option(name: str) -> str:
+    """The setting's name on the command line, without its dashes."""
+    return name.replace("_", "-")
+
+
+_IN_FORCE: list[Settings] = []
+
+
+def use(settings: Settings) -> None:
+    """Make these the settings of this process: what ``recommender serve`` was told."""
+    _IN_FORCE[:] = [settings]
+
+
+def current() -> Settings:
+    """The settings of this process; without :func:`use`, what environment and file say."""
+    if not _IN_FORCE:
+        use(load())
+    return _IN_FORCE[0]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from recommender.cli import parser
+from recommender.errors import BadInputError
+from recommender.paths import HOME_VARIABLE
+from recommender.settings import FILE_VARIABLE, PREFIX, Settings, load, option
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    for one in fields(Settings):
+        monkeypatch.delenv(PREFIX + one.name.upper(), raising=False)
+    return tmp_path
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load().port == Settings().port
+    (tmp_path / "other.toml").write_text("port = 1001\nhost = '::1'\n")
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "other.toml"))
+    assert (load().port, load().host) == (1001, "::1")
+    monkeypatch.setenv("RIGHTSIZE_PORT", "1002")
+    assert (load().port, load().host) == (1002, "::1")
+    assert load({"port": 1003, "host": None}).port == 1003
+    assert load({"port": 1003, "host": None}).host == "::1"
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(Settings)])
+def test_every_setting_is_an_option_a_variable_and_a_line_of_the_readme(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = {str: "other", bool: False, int: 1234}[type(getattr(Settings(), name))]
+    monkeypatch.setenv(PREFIX + name.upper(), str(value))
+    assert getattr(load(), name) == value
+    assert f"`{PREFIX}{name.upper()}`" in README
+    given = [f"--no-{option(name)}"] if value is False else [f"--{option(name)}", str(value)]
+    assert getattr(parser().parse_args(["serve", *given]), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("port = 'many'", "port cannot be 'many'"),
+        ("port = 0", "1 to 65535"),
+        ("prot = 1", "no setting called 'prot'. Did you mean port"),
+        ("port =", "cannot be read"),
+        ("api_per_minute = 0", "at least 1"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_a_sentence(home: Path, text: str, words: str) -> None:
+    (home / "settings.toml").write_text(text)
+    with pytest.raises(BadInputError, match=words):
+        load()
+
+
+def test_a_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "none.toml"))
+    with pytest.raises(BadInputError, match="There is no settings file"):
+        load()
