@@ -21,7 +21,7 @@ Listed = Iterable[tuple[str, Sequence[int]]]
 MOST_LAYERS, MOST_WIDTH, MOST_TOKENS, MOST_EXPERTS = 512, 2**20, 2**24, 2**14
 _MOST = {"block_count": MOST_LAYERS, "nextn_predict_layers": MOST_LAYERS, "vocab_size": MOST_TOKENS,
          "expert_count": MOST_EXPERTS, "expert_used_count": MOST_EXPERTS, "context_length": 2**31 - 1}  # fmt: skip
-ALTUP_STREAMS, LAUREL_RANK = 4, 64  # constants of llama.cpp (src/models/gemma3n.cpp), so no header has the rank
+ALTUP_STREAMS, LAUREL_RANK = 4, 64  # defaults of llama.cpp (src/llama-hparams.h); no header has the rank
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 
 
