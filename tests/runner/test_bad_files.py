@@ -88,7 +88,7 @@ def test_mutated_headers_each_end_in_a_sentence_or_an_answer(
     chance = random.Random(7)
     path = tmp_path / "mutant.gguf"
     ends = Counter[str]()
-    for _ in range(300):
+    for _ in range(150):
         mutant = bytearray(whole)
         for _ in range(chance.randint(1, 4)):
             mutant[chance.randrange(header)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
@@ -105,5 +105,5 @@ def test_mutated_headers_each_end_in_a_sentence_or_an_answer(
         assert job.state in ("done", "failed"), job.state
         assert job.error.endswith(".") is (job.state == "failed"), job.error
     assert set(ends) == {"refused", "done", "failed"}, ends
-    assert ends["refused"] > 30, ends
-    assert ends["done"] > 30, ends
+    assert ends["refused"] > 15, ends
+    assert ends["done"] > 15, ends
