@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -71,7 +71,7 @@ def build(csv_dir: Path | None = None, database_path: Path | None = None, live: 
     beside = database_path.with_name(f"{database_path.name}{_BUILDING}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         database_path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(database_path)
+        remove_leftovers(database_path.parent.glob(f"{database_path.name}{_BUILDING}*"))
         with contextlib.closing(connect()) as connection, _removed(beside):
             attach(connection, beside, CREATE)
             _limit_memory(connection, beside, inputs(csv_dir, live))
@@ -160,9 +160,9 @@ def _removed(path: Path) -> Iterator[None]:
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
 
 
-def _remove_leftovers(database_path: Path) -> None:
-    """Files of builds that were killed; young ones may belong to a build that is running now."""
-    for leftover in database_path.parent.glob(f"{database_path.name}{_BUILDING}*"):
+def remove_leftovers(left: Iterable[Path]) -> None:
+    """Remove what killed processes left; young files and folders may belong to one that is running now."""
+    for leftover in left:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,16 @@ def detach(connection: DuckDBPyConnection) -> None:
     """Write everything out and give the file back."""
     connection.execute("USE memory")
     connection.execute("DETACH catalog")
+
+
+def keep_copy(path: Path, place: Path) -> None:
+    """Copy a database where that can be done; a copy that cannot be made whole is not left behind."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    except OSError:
+        with suppress(OSError):
+            place.unlink(missing_ok=True)
 
 
 def is_lock(error: Exception) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from recommender import paths
-from recommender.catalog.database import WRITE, WRITE_ERRORS, attach, connect, is_lock, not_writable
+from recommender.catalog.database import WRITE, WRITE_ERRORS, attach, connect, is_lock, keep_copy, not_writable
 from recommender.catalog.sources.base import Batch, Entry, EntryFile, Score, now
 from recommender.errors import CatalogError, DatabaseLockedError
 
@@ -205,11 +205,7 @@ def open_entries(path: Path | None = None) -> Iterator[EntryStore]:
 
 def keep_entries(place: Path) -> None:
     """Copy the store. A copy that cannot be made costs only that undoing leaves the store as it is then."""
-    try:
-        shutil.copyfile(_place(), place)
-    except OSError:
-        with suppress(OSError):
-            place.unlink(missing_ok=True)
+    keep_copy(_place(), place)
 
 
 def restore_entries(copy: Path | None) -> None:

@@ -6,12 +6,10 @@ Nothing that people use changes until :func:`apply`, which is one step; what was
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +18,9 @@ from typing import Any
 from recommender import paths
 from recommender.catalog import changes as changes_of
 from recommender.catalog import overlay
-from recommender.catalog.build import build
+from recommender.catalog.build import build, remove_leftovers
 from recommender.catalog.changes import Changes
-from recommender.catalog.database import not_writable
+from recommender.catalog.database import keep_copy, not_writable
 from recommender.catalog.entries import EntryStore, Kept, decode, encode, keep_entries, open_entries, restore_entries
 from recommender.catalog.merge import NEEDED, merge
 from recommender.catalog.rows import CsvTable, read_csv
@@ -30,7 +28,6 @@ from recommender.catalog.sources.base import Batch, Entry, OnProgress, Progress,
 from recommender.errors import BadInputError, Cancelled, RecommenderError
 
 _DATABASE, _ORIGIN, _ENTRIES = "catalog.duckdb", "origin.json", "entries.duckdb"
-_LEFTOVER_AGE_S = 3600
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ def _prepare(
     store: EntryStore, told: tuple[Told, ...], progress: OnProgress, change: _OneEntry | None = None
 ) -> Prepared:
     progress(Progress("catalog", "merging", 0, 2))
-    _remove_leftovers()
+    remove_leftovers(overlay.unused())  # of a refresh that was killed
     shipped = shipped_tables()
     merged = merge(shipped, change.among(store.all()) if change else store.all())
     folder = overlay.new_folder()
@@ -245,14 +242,6 @@ def _settle(folder: Path) -> None:
     keep_entries(folder / _ENTRIES)
 
 
-def _remove_leftovers() -> None:
-    """Folders that a killed refresh left; young ones may be another's that is not done."""
-    for old in overlay.unused():
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _LEFTOVER_AGE_S:
-                shutil.rmtree(old, ignore_errors=True)
-
-
 def shipped_tables() -> dict[str, CsvTable]:
     """The shipped tables that a refresh looks at."""
     return {name: read_csv(paths.catalog_dir() / f"{name}.csv") for name in sorted({*NEEDED, *overlay.KEYS})}
@@ -260,16 +249,8 @@ def shipped_tables() -> dict[str, CsvTable]:
 
 def _keep_database(folder: Path | None) -> None:
     """Leave the database in use beside the overlay it was made of, so that undoing needs no build."""
-    database = paths.catalog_database()
-    place = (folder or paths.live_dir()) / _DATABASE
-    if not database.exists():
-        return
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(database, place)
-    except OSError:  # it only saves time: undoing builds it again
-        with contextlib.suppress(OSError):
-            place.unlink(missing_ok=True)
+    if paths.catalog_database().exists():  # a copy only saves time: undoing builds it again
+        keep_copy(paths.catalog_database(), (folder or paths.live_dir()) / _DATABASE)
 
 
 def _use_database(folder: Path | None) -> None:

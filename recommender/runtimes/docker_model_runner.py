@@ -19,8 +19,9 @@ class DockerModelRunner(TableRuntime):
         source = self._source(model, quantization)
         if not source:
             before, file = file_here(model, quantization)
+            place = file if model.file.startswith("/") else f'"$PWD/{file}"'  # the packager wants it from the root
             local = _local(model, quantization)
-            package = f"docker model package --gguf {_absolute(file)} {context} {local}"
+            package = f"docker model package --gguf {place} {context} {local}"
             return shell.steps(*before, package, f"docker model run {local}")
         return shell.steps(
             f"docker model pull {source}",
@@ -43,11 +44,6 @@ class DockerModelRunner(TableRuntime):
 
     def served(self, target: Target) -> str:
         return self._source(target.model, target.quantization) or _local(target.model, target.quantization)
-
-
-def _absolute(file: str) -> str:
-    """A file as a shell takes it, from the root: the packager wants it so."""
-    return file if file.lstrip("'").startswith("/") else f'"$PWD/{file}"'
 
 
 def _local(model: RuntimeModel, quantization: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from recommender.runtimes import shell, tables
 from recommender.runtimes.base import RuntimeModel, TableRuntime, Target, quantization_of, settings_of
 from recommender.runtimes.gguf import file_here, hub_reference
@@ -29,7 +27,7 @@ class Lemonade(TableRuntime):
         # A model found in the extra folder is called by its file's name.
         folder = ["mkdir -p extra-models", f"{'cp' if model.file else 'mv'} {file} extra-models/"]
         register = 'lemonade config set extra_models_dir="$PWD/extra-models"'
-        return shell.steps(*before, *folder, register, f"lemonade run {self._extra(file)} {context}")
+        return shell.steps(*before, *folder, register, f"lemonade run {self._extra(model, file)} {context}")
 
     def served(self, target: Target) -> str:
         model, quantization = target.model, target.quantization
@@ -38,12 +36,12 @@ class Lemonade(TableRuntime):
             return shell.name(own.name)
         if model.repo:
             return f"user.{model.local_name}-{quantization}"
-        return self._extra(file_here(model, quantization)[1])
+        return self._extra(model, file_here(model, quantization)[1])
 
     @staticmethod
-    def _extra(file: str) -> str:
+    def _extra(model: RuntimeModel, file: str) -> str:
         """The name of a model in the extra folder, as a shell takes it."""
-        return shell.path(f"extra.{shlex.split(file)[0].rpartition('/')[2]}")
+        return shell.path(f"extra.{model.file.rpartition('/')[2] or file}")
 
     def model_reason(self, model: RuntimeModel, quantization: str) -> str:
         own = tables.published(self.id, model.model_id, model.format, quantization)
