@@ -159,7 +159,9 @@ def parser() -> argparse.ArgumentParser:
         if isinstance(setting.default, bool):
             command.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=about)
         else:
-            command.add_argument(f"--{name}", type=type(setting.default), help=f"{about} ({setting.default})")
+            command.add_argument(
+                f"--{name}", type=type(setting.default), metavar=name.upper(), help=f"{about} ({setting.default})"
+            )
 
     add("paths", _paths, "where databases and downloads live")
     return top

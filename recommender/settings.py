@@ -10,7 +10,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Interval
 
 from recommender import paths
 from recommender.errors import BadInputError, nearest
@@ -28,9 +30,12 @@ class Settings:
     """One instance's settings."""
 
     host: str = _setting("127.0.0.1", "the address to listen on")
-    port: int = _setting(8501, "the TCP port")
+    port: Annotated[int, Interval(ge=1, le=65535)] = _setting(8501, "the TCP port")
     browser: bool = _setting(True, "open the page in a browser, where there is a screen")
-    api_per_minute: int = _setting(600, "questions to /api that one address may ask a minute")
+    door: Literal["auto", "local", "hosted"] = _setting(
+        "auto", "whose computer this is: the visitor's (local), not theirs (hosted), or as the request comes (auto)"
+    )
+    api_per_minute: Annotated[int, Ge(1)] = _setting(600, "questions to /api that one address may ask a minute")
 
 
 def load(given: Mapping[str, Any] | None = None) -> Settings:
@@ -49,7 +54,7 @@ def load(given: Mapping[str, Any] | None = None) -> Settings:
     merged |= {name: os.environ[variable] for name in names if (variable := PREFIX + name.upper()) in os.environ}
     merged |= {name: value for name, value in (given or {}).items() if value is not None}
     try:
-        found = TypeAdapter(Settings).validate_python(merged)
+        return TypeAdapter(Settings).validate_python(merged)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -57,11 +62,6 @@ def load(given: Mapping[str, Any] | None = None) -> Settings:
             f"{name} cannot be {first['input']!r}: {first['msg']}. It comes from the command line (--{option(name)}), "
             f"from {PREFIX}{name.upper()} or from the settings file."
         ) from None
-    if not 1 <= found.port <= 65535:
-        raise BadInputError(f"--port must be 1 to 65535, not {found.port}.")
-    if found.api_per_minute < 1:
-        raise BadInputError(f"--api-per-minute must be at least 1, not {found.api_per_minute}.")
-    return found
 
 
 def _file(names: list[str]) -> dict[str, Any]:

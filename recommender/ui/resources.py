@@ -10,10 +10,12 @@ from recommender.catalog.queries import runtimes
 from recommender.catalog.refresh_job import RefreshJob
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import presets, this_machine
+from recommender.door import door
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration
 from recommender.runner.bindings import Binding, available_bindings
 from recommender.runner.jobs import RunManager
+from recommender.settings import current
 from recommender.types import Device, Measurement
 
 # Free memory changes as programs come and go; detecting anew on every click would be slow and make figures jump.
@@ -72,6 +74,11 @@ def storing_problem() -> str:
     """Why the newest measurement could not be written; "" when it was."""
     problems = _unsaved()
     return problems[-1] if problems else ""
+
+
+def hosted() -> bool:
+    """Whether the page's visitor sits at another computer than the one the app runs on."""
+    return door(current(), st.context.ip_address, st.context.headers.items()) == "hosted"
 
 
 @st.cache_data(ttl=_DEVICE_SECONDS, show_spinner=False)
