@@ -27,8 +27,9 @@ def door(settings: Settings, address: str | None, headers: Iterable[tuple[str, s
         address: the connection's other end; ``None`` for a connection from this computer itself.
         headers: of the request.
 
-    A proxy on this computer connects from it too. It is told apart by what it adds to the request, and by the name that
-    the browser asked for, which is then not one of this computer.
+    A proxy on this computer connects from it too. It is told apart by what it adds to the request, and by the names
+    that the browser asked for and came from. One that hides all of that, to a client that lies about the rest, is not
+    told apart: an instance that strangers reach is to be started with "hosted".
     """
     if settings.door != "auto":
         return settings.door
@@ -45,11 +46,13 @@ def comes_from_here(address: str | None, headers: Iterable[tuple[str, str]]) -> 
             return False
         if name == "host" and not _of_this_computer(value):
             return False
+        if name == "origin" and not _of_this_computer(value.partition("://")[2]):
+            return False
     return True
 
 
 def _of_this_computer(host: str) -> bool:
-    """Whether a Host header, "localhost:8501" or "[::1]:8501", names this computer."""
+    """Whether "localhost:8501" or "[::1]:8501" names this computer."""
     name = host.strip().lower()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     return name == _LOCAL_NAME or name.endswith(f".{_LOCAL_NAME}") or _loopback(name)

@@ -59,6 +59,11 @@ def probe_file() -> Path:
     return data_dir() / "probe.json"
 
 
+def audit_file() -> Path:
+    """Who ran and refreshed what on a hosted instance."""
+    return data_dir() / "audit.jsonl"
+
+
 def all_paths() -> dict[str, Path]:
     """Every place by name, as ``recommender paths`` prints it."""
     return {
@@ -68,6 +73,7 @@ def all_paths() -> dict[str, Path]:
         "live": live_dir(),
         "measurements_database": measurements_database(),
         "probe": probe_file(),
+        "audit": audit_file(),
         "models": models_dir(),
         "scratch": scratch_dir(),
     }

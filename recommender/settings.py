@@ -35,6 +35,26 @@ class Settings:
     door: Literal["auto", "local", "hosted"] = _setting(
         "auto", "whose computer this is: the visitor's (local), not theirs (hosted), or as the request comes (auto)"
     )
+    admins: str = _setting(
+        "",
+        "who may administer a hosted instance: verified e-mail addresses or subject ids of the sign-in, by commas",
+    )
+    max_file_gib: Annotated[float, Ge(0)] = _setting(
+        4.0, "hosted: the largest model file that a visitor may run on the server, in GiB; 0 for no runs there"
+    )
+    max_context: Annotated[int, Ge(256)] = _setting(8192, "hosted: the longest context of a visitor's run, in tokens")
+    run_seconds: Annotated[int, Ge(1)] = _setting(
+        600, "hosted: the longest a visitor's run may take, its download and chat included"
+    )
+    run_tokens: Annotated[int, Ge(1)] = _setting(512, "hosted: the longest answer in a visitor's run, in tokens")
+    visitor_runs: Annotated[int, Ge(1)] = _setting(2, "hosted: runs of one address that may wait or go on at once")
+    visitor_runs_per_hour: Annotated[int, Ge(1)] = _setting(20, "hosted: runs that one address may start an hour")
+    disk_quota_gib: Annotated[float, Ge(0)] = _setting(
+        20.0, "hosted: what model files may take on disk, in GiB; what was not used for longest goes first"
+    )
+    try_server: str = _setting(
+        "", "hosted: a server that speaks OpenAI's protocol, such as llama-server or vLLM, for visitors' runs"
+    )
     api_per_minute: Annotated[int, Ge(1)] = _setting(600, "questions to /api that one address may ask a minute")
 
 
@@ -93,6 +113,11 @@ _IN_FORCE: list[Settings] = []
 def use(settings: Settings) -> None:
     """Make these the settings of this process: what ``recommender serve`` was told."""
     _IN_FORCE[:] = [settings]
+
+
+def forget() -> None:
+    """Take back :func:`use`."""
+    _IN_FORCE.clear()
 
 
 def current() -> Settings:

@@ -45,6 +45,12 @@ def test_and_by_the_name_that_the_browser_asked_for(host: str) -> None:
     assert not comes_from_here("127.0.0.1", [("Host", host)])
 
 
+def test_and_by_the_page_that_it_came_from() -> None:
+    assert comes_from_here(None, [*HERE, ("Origin", "http://localhost:8501")])
+    assert not comes_from_here(None, [*HERE, ("Origin", "https://rightsize.example")])
+    assert not comes_from_here(None, [*HERE, ("Origin", "null")])
+
+
 @given(st.one_of(st.none(), st.text()), st.lists(st.tuples(st.text(), st.text())))
 def test_nothing_a_request_says_opens_a_door_that_the_settings_closed(
     address: str | None, headers: list[tuple[str, str]]

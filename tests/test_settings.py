@@ -38,7 +38,9 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defau
 def test_every_setting_is_an_option_a_variable_and_a_line_of_the_readme(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = {"door": "hosted"}.get(name) or {str: "other", bool: False, int: 1234}[type(getattr(Settings(), name))]
+    value = {"door": "hosted"}.get(name) or {str: "other", bool: False, int: 1234, float: 2.5}[
+        type(getattr(Settings(), name))
+    ]
     monkeypatch.setenv(PREFIX + name.upper(), str(value))
     assert getattr(load(), name) == value
     assert f"`{PREFIX}{name.upper()}`" in README

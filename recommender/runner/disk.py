@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recommender import paths
-from recommender.errors import NotWritableError
+from recommender.errors import NotWritableError, RunError
 from recommender.runner import hub
+from recommender.types import GIB
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedFileInfo, HFCacheInfo
 
-__all__ = ["StoredFile", "remove", "stored_files"]
+__all__ = ["StoredFile", "make_room", "mark_used", "remove", "stored_files"]
 
 Place = Literal["Rightsize", "Hugging Face cache"]
 _Key = tuple[str, str]  # repository, name of the first part
@@ -76,6 +78,44 @@ def remove(stored: StoredFile) -> float:
             f"{stored.name} could not be removed: {error.strerror or error}. Stop the program that uses it, or see who "
             "may write there, then try again."
         ) from error
+
+
+def mark_used(path: Path) -> None:
+    """Note that a model file is used now: what was not used for longest goes first when room is needed."""
+    with contextlib.suppress(OSError):  # it was removed meanwhile, or is another user's
+        os.utime(path, (time.time(), path.stat().st_mtime))
+
+
+def make_room(needed_bytes: float, quota_bytes: float) -> tuple[StoredFile, ...]:
+    """Remove what was not used for longest from our models folder until so much more stays within the quota.
+
+    Returns what was removed. A file that is being downloaded stays.
+
+    Raises:
+        RunError: it would not fit even alone.
+    """
+    if needed_bytes > quota_bytes:
+        raise RunError(
+            f"It would take {needed_bytes / GIB:.1f} GiB on disk, and all model files may take {quota_bytes / GIB:.1f} "
+            "GiB here."
+        )
+    groups = _our_groups()
+    oldest_first = sorted(groups, key=lambda key: max(_used_at(status) for status in groups[key].values()))
+    held = [_stored_here(key, groups[key]) for key in oldest_first]
+    total = sum(one.size_bytes for one in held)
+    removed = []
+    for one in held:
+        if total + needed_bytes <= quota_bytes:
+            break
+        with contextlib.suppress(NotWritableError):
+            remove(one)
+            removed.append(one)
+            total -= one.size_bytes
+    return tuple(removed)
+
+
+def _used_at(status: os.stat_result) -> float:
+    return max(status.st_atime, status.st_mtime)
 
 
 # ── in our models folder ─────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from recommender.errors import DownloadError, RecommenderError
 from recommender.runner import hub, hub_errors, protocol
 from recommender.runner.channel import Channel, open_channel
 from recommender.runner.hub import DownloadRequest, FileChoice, RemoteFile
-from recommender.types import MIB
+from recommender.types import GIB, MIB
 
 _REPORT_EVERY_S = 0.2
 _RETRY_S = 1.0
@@ -35,6 +35,11 @@ def run(request: DownloadRequest, channel: Channel) -> None:
     path = hub.cached(request.repo, request.file)
     if path is None:
         choice = hub.resolve_file(request.repo, file=request.file, revision=request.revision)
+        if request.most_bytes is not None and choice.size_bytes > request.most_bytes:
+            raise DownloadError(
+                f"{choice.file} has {choice.size_bytes / GIB:.1f} GiB on the Hub, more than the "
+                f"{request.most_bytes / GIB:.1f} GiB that may be fetched here."
+            )
         path = _fetch(choice, channel)
     channel.send(protocol.FileReady(str(path), hub.known_sha256(path)))
 

@@ -80,6 +80,7 @@ class DownloadRequest:
     repo: str
     file: str
     revision: str = ""
+    most_bytes: float | None = None  # of all parts
 
 
 # ── on the Hub ───────────────────────────────────────────────────────────────────────────────────────────────

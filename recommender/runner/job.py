@@ -64,9 +64,11 @@ class Job:
         request: RunRequest,
         on_event: Callable[[Event], None] | None = None,
         leave_queue: Callable[[], None] | None = None,
+        before: Callable[[], None] | None = None,
     ) -> None:
         self._on_event = on_event
         self._leave_queue = leave_queue
+        self._before = before
         self.id = uuid.uuid4().hex[:12]
         self.request = request
         self.submitted_at = time.time()
@@ -280,6 +282,21 @@ class Job:
         with self._lock:
             if self._state == "queued":
                 self._state = "loading"
+
+    def _prepare(self) -> None:
+        """What was to be done when its turn has come; raises what that raises."""
+        if self._before is not None:
+            self._before()
+
+    def _expire(self) -> None:
+        """Its time is over: a chat ends, anything else has failed."""
+        with self._lock:
+            if self.ended:
+                return
+            if self._state != "chatting" and self._error is None:
+                longest_s = self.request.longest_s or 0.0
+                self._error = RunError(f"It was ended after {longest_s:.0f} s, the longest a run may take here.")
+        self._stop(cancelled=False)
 
     def _take(self, runner: Runner) -> None:
         """Make ``runner`` what Stop stops; raises ``Cancelled`` when Stop came first."""

@@ -6,6 +6,7 @@ import atexit
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from recommender.errors import RecommenderError, RunError
 from recommender.runner import protocol
@@ -13,6 +14,16 @@ from recommender.runner.job import Job
 from recommender.runner.protocol import Event, RunRequest
 from recommender.runner.runners import make_runner
 from recommender.types import Measurement
+
+
+class Runs(Protocol):
+    """What a page needs of a queue of runs."""
+
+    def submit(self, request: RunRequest) -> Job: ...
+
+    def get(self, job_id: str) -> Job | None: ...
+
+    def jobs(self) -> tuple[Job, ...]: ...
 
 
 class RunManager:
@@ -41,16 +52,22 @@ class RunManager:
         self._closed = False
         atexit.register(self.close)
 
-    def submit(self, request: RunRequest, on_event: Callable[[Event], None] | None = None) -> Job:
+    def submit(
+        self,
+        request: RunRequest,
+        on_event: Callable[[Event], None] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> Job:
         """Queue a run. ``on_event`` is called with every event as it comes, on the manager's own thread
-        (while it waits in the queue, on the thread that changed the queue). It must not block.
+        (while it waits in the queue, on the thread that changed the queue). It must not block. ``before`` is called
+        on the manager's thread when its turn has come; the run fails with a ``RecommenderError`` that it raises.
 
         Raises:
             BadInputError: the request makes no sense.
             RunError: too many are waiting.
         """
         request.check()
-        job = Job(request, on_event, self._renumber)
+        job = Job(request, on_event, self._renumber, before)
         with self._changed:
             if self._closed:
                 raise RunError("The app is shutting down.")
@@ -149,7 +166,12 @@ class RunManager:
             if isinstance(event, protocol.Ready) and self._waiting:
                 job._hurry()
 
+        clock = threading.Timer(job.request.longest_s, job._expire) if job.request.longest_s else None
+        if clock is not None:
+            clock.daemon = True
+            clock.start()
         try:
+            job._prepare()
             runner = make_runner(job.request.runtime)
             job._take(runner)
             runner.run(job.request, on_event)
@@ -159,3 +181,6 @@ class RunManager:
             job._end(RunError(f"The run's process could not be started: {error}. Close other programs and try again."))
         else:
             job._end()
+        finally:
+            if clock is not None:
+                clock.cancel()

@@ -76,6 +76,8 @@ class RunRequest:
     checks: tuple[Check, ...] = ()  # asked after the measurement
     keep_loaded: bool = False
     idle_s: float = 300.0  # a kept model leaves memory after so long without a question
+    most_download_bytes: float | None = None  # a larger file is not fetched
+    longest_s: float | None = None  # from its start, a download and a chat included; None: no limit
     longest_silence_s: float = 600.0  # a server with a large model may take minutes before its first word
     endpoint: str = ""
     api_key: str = field(default="", repr=False)

@@ -27,7 +27,7 @@ from recommender.errors import BadInputError, NotWritableError, RunError
 from recommender.estimate.architecture import Architecture
 from recommender.estimate.tensors import layout
 from recommender.runner.job import Job
-from recommender.runner.jobs import RunManager
+from recommender.runner.jobs import Runs
 from recommender.runner.measure import measure
 from recommender.runner.ollama_server import REHEARSAL_PREFIX
 from recommender.runner.protocol import Event, RunRequest
@@ -100,7 +100,7 @@ def rehearse(
         _remove(request)
 
 
-def submit(manager: RunManager, request: RunRequest) -> Job:
+def submit(manager: Runs, request: RunRequest) -> Job:
     """Queue a rehearsal that ``prepare`` made; its file goes when the job ends, however that comes."""
     try:
         job = manager.submit(request)

@@ -178,7 +178,7 @@ class LlamaCppRunner(_ProcessRunner):
         if there is not None:
             known = hub.known_sha256(there)
             return dataclasses.replace(request, model_path=str(there), file_sha256=known or request.file_sha256)
-        wanted = hub.DownloadRequest(request.repo, request.file, request.revision)
+        wanted = hub.DownloadRequest(request.repo, request.file, request.revision, request.most_download_bytes)
         ready = self._play("recommender.runner.download_worker", wanted, on_event)
         if not isinstance(ready, protocol.FileReady):
             raise RunError("The download ended without a file. Try it again.")

@@ -8,11 +8,14 @@ from recommender.engine.words import count, rate, seconds, size
 from recommender.errors import RunError
 from recommender.runner.job import Job, Turn
 from recommender.runner.protocol import Message, Question
+from recommender.settings import current
 from recommender.ui import checks_view
+from recommender.ui.resources import hosted
 from recommender.ui.words import badge, plain
 
 _POLL_S = 0.25
 _ANSWER_TOKENS = 512
+_MOST_TOKENS = 100_000
 _TEMPERATURE = 0.7
 _ENDINGS = {
     "stopped": " · stopped",
@@ -38,7 +41,8 @@ def show(job: Job, key: str) -> None:
         checks_view.going_on(job, key)
     else:
         _ask(job, key)
-        checks_view.offer(job, key)
+        if not hosted():  # some checks run code that the model wrote
+            checks_view.offer(job, key)
         checks_view.show(job)
 
 
@@ -55,6 +59,7 @@ def _writing(job: Job, key: str) -> None:
 
 
 def _ask(job: Job, key: str) -> None:
+    most_tokens = current().run_tokens if hosted() else _MOST_TOKENS
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.popover("Chat settings", icon=":material/tune:"):
             system = st.text_area("System prompt", key="chat_system", max_chars=10_000, persist_state="session")
@@ -62,7 +67,12 @@ def _ask(job: Job, key: str) -> None:
                 "Temperature", 0.0, 2.0, _TEMPERATURE, 0.05, key="chat_temperature", persist_state="session"
             )
             tokens = st.number_input(
-                "Longest answer, tokens", 1, 100_000, _ANSWER_TOKENS, key="chat_tokens", persist_state="session"
+                "Longest answer, tokens",
+                1,
+                most_tokens,
+                min(_ANSWER_TOKENS, most_tokens),
+                key="chat_tokens",
+                persist_state="session",
             )
         st.button(
             "End the chat",
@@ -78,7 +88,7 @@ def _ask(job: Job, key: str) -> None:
         history = job.turns[-1] if job.turns else None
         messages = (*_before(history, system), Message("user", said))
         try:
-            job.ask(Question(messages, int(tokens), temperature, reuse_prefix=True))
+            job.ask(Question(messages, min(int(tokens), most_tokens), temperature, reuse_prefix=True))
         except RunError as error:
             st.error(plain(str(error)))
         else:

@@ -8,6 +8,8 @@ from typing import Any
 
 import streamlit as st
 
+from recommender.ui.resources import administers
+
 # Pictures that ship: a page icon by name would be fetched from a font server, and the app must work without a network.
 _ASSETS = Path(__file__).parent / "assets"
 MARK, WORDMARK = str(_ASSETS / "mark.svg"), str(_ASSETS / "wordmark.svg")
@@ -31,7 +33,7 @@ _PAGES = {
         "The tiers, the quantization ladder of a model, and the field guide's situations with today's answer.",
     ),
     "plan": ("Plan", ":material/devices:", "The least class of device that runs a model as fast as you need it."),
-    "history": ("History", ":material/history:", "Every run measured on this computer."),
+    "history": ("History", ":material/history:", "Every run measured on the computer that this app runs on."),
     "files": ("Files", ":material/folder:", "Model files on this disk, how large they are, and removing them."),
     "method": ("Method", ":material/menu_book:", "Where each number comes from, and how far it can be trusted."),
 }
@@ -46,4 +48,5 @@ def page(name: str) -> Any:
 
 
 def pages() -> list[Any]:
-    return [page(name) for name in _PAGES]
+    """Those that the visitor may see: model files are the business of who administers the instance."""
+    return [page(name) for name in _PAGES if name != "files" or administers()]

@@ -12,7 +12,7 @@ from recommender.catalog.queries import own_entries
 from recommender.catalog.sources.registry import SOURCE_IDS
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
-from recommender.ui.resources import catalog, refresh_job
+from recommender.ui.resources import administers, audited, catalog, refresh_job
 from recommender.ui.words import SOURCE_NAMES, plain
 
 _NAMES = SOURCE_NAMES | {"ollama": "Ollama on this computer", "gguf": "Your own files", "catalog": "The catalog"}
@@ -23,7 +23,9 @@ _EVERY_S = 1.0
 
 
 def offer() -> None:
-    """All of it in one expander, open while something goes on."""
+    """All of it in one expander, open while something goes on; only for who administers the instance."""
+    if not administers():
+        return
     job = refresh_job()
     with st.expander(
         f"Keep the catalog current: it is of {catalog().date}",
@@ -148,37 +150,38 @@ def _table(title: str, rows: list[dict[str, str]]) -> None:
 
 
 def _start(sources: list[str]) -> None:
-    _try(lambda: refresh_job().start(sources=list(sources), limit=_LIMIT), "")
+    _try("refresh", lambda: refresh_job().start(sources=list(sources), limit=_LIMIT), about=", ".join(sources))
 
 
 def _add(what: str) -> None:
-    _try(lambda: refresh_job().start(add=what.strip()), "")
+    _try("add", lambda: refresh_job().start(add=what.strip()), about=what.partition("?")[0])
 
 
 def _remove(entry_id: str) -> None:
-    _try(lambda: refresh_job().start(remove=entry_id), "")
+    _try("remove", lambda: refresh_job().start(remove=entry_id), about=entry_id)
 
 
 def _apply() -> None:
     prepared = refresh_job().prepared
     added = prepared.changes.added if prepared else ()
     new = f" New: {', '.join(added[:3])}{' and others' if len(added) > 3 else ''}." if added else ""
-    _try(refresh_job().apply, f"The refreshed catalog is in use.{new}")
+    _try("apply", refresh_job().apply, f"The refreshed catalog is in use.{new}")
 
 
 def _discard() -> None:
-    _try(refresh_job().discard, "Nothing was changed.")
+    _try("discard", refresh_job().discard, "Nothing was changed.")
 
 
 def _undo() -> None:
     def taken_back() -> str:
         return "The last change is in use again." if refresh.undo().again else "The last change was taken back."
 
-    _try(taken_back, "")
+    _try("undo", taken_back)
 
 
-def _try(action: Callable[[], object], said: str) -> None:
+def _try(name: str, action: Callable[[], object], said: str = "", about: str = "") -> None:
     """Do it, and keep what to say for after the callback: ``said``, or the text that comes back."""
+    audited(f"catalog: {name}", about=about)
     try:
         told = action()
         st.session_state[_SAID] = told if isinstance(told, str) else said

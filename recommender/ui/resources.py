@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from recommender import audit
 from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.queries import runtimes
@@ -13,8 +14,9 @@ from recommender.device import presets, this_machine
 from recommender.door import door
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration
+from recommender.hosting import Gate, VisitorRuns
 from recommender.runner.bindings import Binding, available_bindings
-from recommender.runner.jobs import RunManager
+from recommender.runner.jobs import RunManager, Runs
 from recommender.settings import current
 from recommender.types import Device, Measurement
 
@@ -56,7 +58,7 @@ def _unsaved() -> list[str]:
 
 
 @st.cache_resource(show_spinner=False)
-def runs() -> RunManager:
+def _manager() -> RunManager:
     """The queue of runs; a finished measurement is stored whether or not somebody still looks at it."""
     keep, problems = store(), _unsaved()
 
@@ -70,6 +72,25 @@ def runs() -> RunManager:
     return RunManager(on_measurement=save)
 
 
+@st.cache_resource(show_spinner=False)
+def _gate() -> Gate:
+    return Gate.of(_manager(), current())
+
+
+def runs() -> Runs:
+    """The queue of runs: all of it on one's own computer, within a visitor's limits on a hosted instance."""
+    if not hosted():
+        return _manager()
+    own = st.session_state.setdefault("own_runs", [])
+    return VisitorRuns(_gate(), visitor(), own, catalog(), this_device())
+
+
+def others_active() -> int:
+    """How many runs of other visitors wait or go on."""
+    queue = runs()
+    return queue.others_active() if isinstance(queue, VisitorRuns) else 0
+
+
 def storing_problem() -> str:
     """Why the newest measurement could not be written; "" when it was."""
     problems = _unsaved()
@@ -79,6 +100,41 @@ def storing_problem() -> str:
 def hosted() -> bool:
     """Whether the page's visitor sits at another computer than the one the app runs on."""
     return door(current(), st.context.ip_address, st.context.headers.items()) == "hosted"
+
+
+def server_name() -> str:
+    """What the computer is called on which runs take place."""
+    return "this server" if hosted() else "this computer"
+
+
+def signed_in() -> tuple[str, ...]:
+    """What the sign-in service vouches for: a verified e-mail address, and the subject's own id; empty for a stranger.
+
+    An address that nobody has verified could be anyone's, and some services let people write what they like.
+    """
+    if not st.user.get("is_logged_in"):
+        return ()
+    email = st.user.get("email") if st.user.get("email_verified") is True else None
+    return tuple(str(one).casefold() for one in (email, st.user.get("sub")) if one)
+
+
+def administers() -> bool:
+    """Whether the visitor may change what is everybody's: their own computer, or an instance whose settings say so."""
+    if not hosted():
+        return True
+    named = {one.strip().casefold() for one in current().admins.split(",")} - {""}
+    return not named.isdisjoint(signed_in())
+
+
+def visitor() -> str:
+    """Who limits and the audit log speak of: the address that a request comes from."""
+    return str(st.context.ip_address or "this computer")
+
+
+def audited(what: str, **details: str | float | bool | None) -> None:
+    """Write down who did this, where the instance is not their own computer."""
+    if hosted():
+        audit.log(next(iter(signed_in()), visitor()), what, **details)
 
 
 @st.cache_data(ttl=_DEVICE_SECONDS, show_spinner=False)

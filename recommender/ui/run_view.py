@@ -12,7 +12,7 @@ from recommender.runner import protocol
 from recommender.runner.job import Job
 from recommender.types import Measurement
 from recommender.ui import chat_view, smaller_view
-from recommender.ui.resources import runs, storing_problem
+from recommender.ui.resources import others_active, runs, server_name, storing_problem
 from recommender.ui.words import badge, plain
 
 _POLL_S = 0.25
@@ -52,6 +52,9 @@ def show(job_id: str, key: str = "run") -> None:
 
 def others(shown_ids: Sequence[str]) -> None:
     """Runs that go on or wait while another one is on the page."""
+    if waiting := others_active():
+        runs_of_others = "1 run of another visitor goes" if waiting == 1 else f"{waiting} runs of other visitors go"
+        st.caption(f":material/group: {runs_of_others} on or wait: one goes on at a time.")
     for job in runs().jobs():
         if not job.ended and job.id not in shown_ids:
             st.button(
@@ -174,8 +177,8 @@ def measured(result: Measurement) -> None:
         if result.settings.gpu_layers:
             st.caption("Zeros draw less power than weights: at its power limit a GPU may be slower with the real file.")
     if result.runtime == "openai":
-        st.caption(f"At {plain(result.build)}, by this computer's clock: it corrects no estimate.")
+        st.caption(f"At {plain(result.build)}, by the clock of {server_name()}: it corrects no estimate.")
     elif result.noisy:
         st.warning(f"Noisy, so it corrects nothing: {plain(result.noise_reason)}", icon=":material/graphic_eq:")
     else:
-        st.caption("Kept in the history. From now on it corrects the estimates for this computer.")
+        st.caption(f"Kept in the history. From now on it corrects the estimates for {server_name()}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ from recommender.runner.ollama_server import InstalledModel, find_server, instal
 from recommender.runner.onnx_folder import folder_bytes
 from recommender.runner.runners import Availability, make_runner
 from recommender.runtimes import tables
+from recommender.settings import current
 from recommender.trial import Source
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog
+from recommender.ui.resources import catalog, hosted
 from recommender.ui.words import plain
 
 HUB, LOCAL, THERE = "A model of the catalog", "A GGUF file on this computer", "One that Ollama has"
 HERE, OLLAMA, SERVER, ONNX = "This app's llama.cpp", "Ollama", "Another server", "ONNX Runtime GenAI"
+ON_SERVER, SHARED = "This server's llama.cpp", "A model server behind it"
 _RUNTIME, _ONNX = "llama.cpp", "onnx-genai"
 _PROBE_SECONDS = 10
+_KEY_VARIABLE = "RIGHTSIZE_TRY_SERVER_KEY"  # not a setting: a command line can be seen by others
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ def choose(where: str) -> Chosen | None:
     Raises:
         BadInputError: a file that was named cannot be read.
     """
+    if where == ON_SERVER:
+        return from_catalog()
+    if where == SHARED:
+        return _at(current().try_server, os.environ.get(_KEY_VARIABLE, ""))
     if where == SERVER:
         return _at_server()
     if where == ONNX:
@@ -189,7 +197,13 @@ def _for_ollama(chosen: Chosen) -> Chosen:
 
 
 def places() -> list[str]:
-    """Where a model can be run. ONNX Runtime GenAI is an extra and offered only where it is installed."""
+    """Where a model can be run. ONNX Runtime GenAI is an extra and offered only where it is installed.
+
+    A visitor of a hosted instance runs models of the catalog, and those of the server that its settings name.
+    """
+    if hosted():
+        offered = ((ON_SERVER, current().max_file_gib > 0), (SHARED, bool(current().try_server)))
+        return [place for place, there in offered if there]
     return [HERE, OLLAMA, SERVER, *([ONNX] if make_runner(_ONNX).probe().ready else [])]
 
 
@@ -221,20 +235,30 @@ def _at_server() -> Chosen | None:
     if not endpoint.strip():
         st.caption("Times at a server are by this computer's clock, the network's included.")
         return None
-    names = _models_at(endpoint.strip(), key)
+    return _at(endpoint.strip(), key)
+
+
+def _at(endpoint: str, key: str) -> Chosen | None:
+    """One of the models that a server offers."""
+    names = _models_at(endpoint, key)
     if isinstance(names, str):
         st.warning(plain(names))
         names = ()
     name = st.selectbox(
-        "Model there", list(names), key="endpoint_model", accept_new_options=True, width=360, index=0 if names else None
+        "Model there",
+        list(names),
+        key="endpoint_model",
+        accept_new_options=not hosted(),
+        width=360,
+        index=0 if names else None,
     )
     if not name:
         return None
-    source = Source(name, "", f"Try it · {name}", file=name, runtime="openai", endpoint=endpoint.strip(), api_key=key)
+    source = Source(name, "", f"Try it · {name}", file=name, runtime="openai", endpoint=endpoint, api_key=key)
     return Chosen(source)
 
 
-@st.cache_data(ttl=_PROBE_SECONDS, show_spinner="Asking the server …")
+@st.cache_data(ttl=_PROBE_SECONDS, max_entries=100, show_spinner="Asking the server …")
 def _models_at(endpoint: str, key: str) -> tuple[str, ...] | str:
     """What the server offers, or why it cannot be asked."""
     from recommender.runner.openai_runner import models_at

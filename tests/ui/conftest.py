@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,18 @@ from streamlit.testing.v1 import AppTest
 
 from recommender import paths
 from recommender.catalog.store import Catalog
+from recommender.settings import Settings, forget, use
 
 Open = Callable[..., AppTest]
 _PATIENCE_S = 120
+
+
+@pytest.fixture(autouse=True)
+def local_door() -> Iterator[None]:
+    """A page under test has no connection whose other end could be told."""
+    use(Settings(door="local"))
+    yield
+    forget()
 
 
 @pytest.fixture

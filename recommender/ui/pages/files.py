@@ -11,6 +11,7 @@ from recommender.runner.disk import StoredFile, remove, stored_files
 from recommender.runner.hub import free_disk_bytes
 from recommender.runner.ollama_server import InstalledModel, find_server, installed_models, remove_model
 from recommender.types import GIB
+from recommender.ui.resources import audited
 from recommender.ui.words import plain
 
 _FOUND_SECONDS = 30  # looking for a server that does not answer takes seconds
@@ -49,6 +50,7 @@ def _cost(one: StoredFile | InstalledModel) -> str:
 
 
 def _remove(one: StoredFile | InstalledModel) -> None:
+    audited("file removed", file=one.name)
     try:
         if isinstance(one, StoredFile):
             freed = f"{size(remove(one))} freed."

@@ -12,7 +12,7 @@ from recommender.engine.words import count, listing, rate
 from recommender.types import GIB, Measurement
 from recommender.ui.charts import predicted_measured, series, speed_history
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import measurements, store
+from recommender.ui.resources import measurements, server_name, store
 from recommender.ui.words import badge, plain
 
 
@@ -67,7 +67,7 @@ def _over_time(runs: tuple[Measurement, ...]) -> None:
     )
 
 
-st.header("Measured on this computer", anchor=False)
+st.header(f"Measured on {server_name()}", anchor=False)
 found = measurements()
 for note in store().notes:
     st.info(plain(note))

@@ -8,11 +8,11 @@ import streamlit as st
 
 from recommender import paths
 from recommender.engine.words import count
-from recommender.ui.resources import catalog
+from recommender.ui.resources import administers, catalog, server_name
 from recommender.ui.words import badge
 
 _ORIGINS = {
-    "measured here": "run on this computer, median of at least three repeats, kept in the history",
+    "measured here": f"run on {server_name()}, median of at least three repeats, kept in the history",
     "measured on the same hardware": "run elsewhere on hardware with the same processor, GPU and memory",
     "estimated": "computed from the model's architecture and the device's figures; speeds carry a range that held "
     "four of five measured runs the model had not seen",
@@ -36,8 +36,8 @@ compute buffer as the runtime reserves it, and the runtime itself; set against *
 
 **Speed.** Decode time per token is an overhead per layer plus the bytes read (weights and cache at that depth) over
 effective bandwidth; prefill is bound by compute or bandwidth, whichever is slower. The coefficients are fitted from
-published runs by a script in the repository and stand in a table with their errors. A run on this computer corrects
-them.
+published runs by a script in the repository and stand in a table with their errors. A run on the same computer
+corrects them.
 
 **Quality.** Benchmark scores of many evaluators are put on one scale per capability, gaps are filled from size, age and
 kind, and each figure carries its standard error and the number of scores behind it. What quantization costs depends on
@@ -56,6 +56,11 @@ st.subheader("The catalog", anchor=False)
 tables = ("models", "variants", "candidates", "gguf_files", "benchmarks", "devices", "runtimes")
 st.table({"Table": list(tables), "Rows": [count(catalog().count(name)) for name in tables]}, hide_index=True)
 st.caption(
-    f"Catalog of {catalog().date}. Databases and downloads live in {paths.data_dir()}; "
-    f"{paths.HOME_VARIABLE} moves them. The same answers for scripts: `recommender recommend --json`."
+    f"Catalog of {catalog().date}. "
+    + (
+        f"Databases and downloads live in {paths.data_dir()}; {paths.HOME_VARIABLE} moves them. "
+        if administers()
+        else ""
+    )
+    + "The same answers for scripts: `recommender recommend --json`."
 )

@@ -15,14 +15,15 @@ from recommender.engine.estimate_rows import (
     estimate_row,
 )
 from recommender.engine.file_rows import file_row
-from recommender.engine.words import rate, seconds, size
+from recommender.engine.words import count, rate, seconds, size
 from recommender.errors import RecommenderError
+from recommender.settings import current
 from recommender.trial import plan_rehearsal, usual_settings
-from recommender.types import BATCH_TOKENS, KV_TYPES, UBATCH_TOKENS, Device, Settings
+from recommender.types import BATCH_TOKENS, GIB, KV_TYPES, UBATCH_TOKENS, Device, Settings
 from recommender.ui import run_view, sources
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
-from recommender.ui.resources import bindings, calibration_of, catalog, this_device
+from recommender.ui.resources import bindings, calibration_of, catalog, hosted, server_name, this_device
 from recommender.ui.sources import Chosen
 from recommender.ui.start import CONTEXT_TOKENS, PROMPT, Trial, plan_of, start, start_both, start_rehearsal
 from recommender.ui.words import badge, plain
@@ -31,7 +32,7 @@ _LONGEST_CONTEXT = 1_048_576
 _AS_FIT = -1  # GPU layers: as many as there is room for
 
 
-def _settings(device: Device, limit: int, of_ollama: bool) -> Settings:
+def _settings(device: Device, limit: int, longest: int, of_ollama: bool) -> Settings:
     """The settings of the run: what this computer makes best of it, and each can be changed.
 
     ``of_ollama``: only those that a run can give it; the others are set where its server is started.
@@ -40,7 +41,7 @@ def _settings(device: Device, limit: int, of_ollama: bool) -> Settings:
     kv_type, flash, ubatch = usual.kv_type, usual.flash_attn, usual.ubatch_tokens
     with st.popover("Settings", icon=":material/tune:"):
         context_tokens = st.number_input(
-            "Context, tokens", 1, _LONGEST_CONTEXT, min(CONTEXT_TOKENS, limit), key="try_context", **BOUND
+            "Context, tokens", 1, longest, min(CONTEXT_TOKENS, limit), key="try_context", **BOUND
         )
         threads = st.number_input("Threads", 1, 1024, default_threads(device), key="threads", **BOUND)
         layers = st.number_input(
@@ -127,16 +128,21 @@ def _trial(chosen: Chosen, device: Device, settings: Settings) -> Trial:
 
 def _form() -> None:
     device = this_device()
+    places = sources.places()
+    if not places:
+        st.info("Nothing is run on this server. It names and estimates models; run them on your own computer.")
+        return
     where = st.segmented_control(
         "Where",
-        sources.places(),
-        default=sources.HERE,
+        places,
+        default=places[0],
         key="where",
         required=True,
         label_visibility="collapsed",
         **BOUND,
     )
-    if where == sources.HERE and not bindings():
+    built_in = where in (sources.HERE, sources.ON_SERVER)
+    if built_in and not bindings():
         st.error(
             "No llama.cpp is installed here. Add one with `pip install xllamacpp`, or `pip install llama-cpp-python` "
             "where there is no wheel (an Intel Mac), then start the app again.",
@@ -149,9 +155,10 @@ def _form() -> None:
     header = chosen.header
     prompt = st.text_area("Prompt", PROMPT, key="prompt", persist_state="session", max_chars=20_000, height=90)
     with st.container(horizontal=True, vertical_alignment="center"):
-        limit = (header.context_tokens if header else None) or _LONGEST_CONTEXT
-        settings = _settings(device, limit, of_ollama=where == sources.OLLAMA)
-        beside = where == sources.HERE and st.toggle(
+        longest = current().max_context if hosted() else _LONGEST_CONTEXT
+        limit = min((header.context_tokens if header else None) or longest, longest)
+        settings = _settings(device, limit, longest, of_ollama=where == sources.OLLAMA)
+        beside = built_in and st.toggle(
             "Beside a second model", key="both", help="The same prompt to two models, one after the other.", **BOUND
         )
     trial = _trial(chosen, device, settings)
@@ -172,7 +179,7 @@ def _form() -> None:
         if second is not None:
             start_both(trial, second, prompt, device)
         start(trial.source, trial.settings, prompt, device, trial.forecast)
-    if header is None and second is None and where in (sources.HERE, sources.OLLAMA):
+    if header is None and second is None and (built_in or where == sources.OLLAMA):
         _rehearsal(chosen, device, settings)
 
 
@@ -193,7 +200,19 @@ def _rehearsal(chosen: Chosen, device: Device, settings: Settings) -> None:
     )
 
 
-st.header("Try it on this computer", anchor=False)
+def _limits() -> str:
+    """What a visitor may do, before they run into it."""
+    limits = current()
+    return (
+        "One run at a time on this server, for all visitors: models of the catalog up to "
+        f"{size(limits.max_file_gib * GIB)}, {count(limits.max_context)} tokens of context, answers of "
+        f"{count(limits.run_tokens)} tokens, {seconds(limits.run_seconds)} in all, "
+        f"{count(limits.visitor_runs_per_hour)} runs an hour from one address. "
+        "What is measured speaks of this server, not of your device."
+    )
+
+
+st.header(f"Try it on {server_name()}", anchor=False)
 job_id, beside_id = st.query_params.get("run", ""), st.query_params.get("beside", "")
 if job_id and beside_id:
     for column, one, key in zip(st.columns(2), (job_id, beside_id), ("run", "beside"), strict=True):
@@ -208,4 +227,4 @@ try:
 except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
 run_view.others((job_id, beside_id))
-st.caption("One run at a time, each in a process of its own.")
+st.caption(_limits() if hosted() else "One run at a time, each in a process of its own.")
