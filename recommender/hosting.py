@@ -5,6 +5,7 @@ Pages show the same limits; here they hold whatever a page let through.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -34,38 +35,42 @@ _CHAT_IDLE_S = 60.0  # others may be waiting
 _MOST_REPEATS = 3
 
 
-@dataclass(frozen=True)
 class Gate:
-    """What all visitors share: the queue, the limits, and who started how many runs. One per server."""
+    """What all visitors share: the queue, the limits, and who started how many runs. One per server, for any thread."""
 
-    manager: RunManager
-    settings: Settings
-    _limiter: MovingWindowRateLimiter
-    _owners: dict[str, str]  # id of a job → who started it
+    def __init__(self, manager: RunManager, settings: Settings) -> None:
+        self.manager = manager
+        self.settings = settings
+        self._share = RateLimitItemPerHour(settings.visitor_runs_per_hour)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._owners: dict[str, str] = {}  # id of a job → who started it
+        self._lock = threading.Lock()
 
-    @classmethod
-    def of(cls, manager: RunManager, settings: Settings) -> Gate:
-        return cls(manager, settings, MovingWindowRateLimiter(MemoryStorage()), {})
+    def admit(self, who: str, start: Callable[[], Job]) -> Job:
+        """Start a run for this visitor.
 
-    def check_share(self, who: str) -> None:
-        """Raises ``RunError`` when this visitor has had their share for now."""
+        Raises:
+            RunError: they have had their share for now.
+            RecommenderError: what ``start`` raises.
+        """
+        with self._lock:
+            self._check_share(who)
+            job = start()
+            known = {one.id for one in self.manager.jobs()}
+            self._owners = {one: owner for one, owner in self._owners.items() if one in known} | {job.id: who}
+        return job
+
+    def _check_share(self, who: str) -> None:
         active = sum(self._owners.get(job.id) == who for job in self.manager.jobs() if not job.ended)
         if active >= self.settings.visitor_runs:
             runs = "1 run" if active == 1 else f"{active} runs"
             raise RunError(f"{runs} of yours wait or go on already. Start another one when one has ended.")
-        share = RateLimitItemPerHour(self.settings.visitor_runs_per_hour)
-        if not self._limiter.hit(share, who):
-            wait_s = self._limiter.get_window_stats(share, who).reset_time - time.time()
+        if not self._limiter.hit(self._share, who):
+            wait_s = self._limiter.get_window_stats(self._share, who).reset_time - time.time()
             raise RunError(
-                f"{share.amount} runs an hour may be started from one address, and that many were. The next one can be "
-                f"in {max(1, round(wait_s / 60))} min. In your own browser there is no such limit."
+                f"{self._share.amount} runs an hour may be started from one address, and that many were. The next one "
+                f"can be in {max(1, round(wait_s / 60))} min."
             )
-
-    def started(self, job: Job, who: str) -> None:
-        known = {job.id for job in self.manager.jobs()}
-        for gone in [one for one in self._owners if one not in known]:
-            self._owners.pop(gone, None)
-        self._owners[job.id] = who
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,10 @@ class VisitorRuns:
         }
         try:
             bounded = bounded_request(request, self.gate.settings, self.catalog, self.device)
-            self.gate.check_share(self.who)
-            job = self.gate.manager.submit(bounded, before=self._make_room(bounded))
+            job = self.gate.admit(self.who, lambda: self.gate.manager.submit(bounded, before=self._make_room(bounded)))
         except RecommenderError as error:
             audit.log(self.who, "run refused", **about, why=str(error))
             raise
-        self.gate.started(job, self.who)
         self.own.append(job.id)
         audit.log(self.who, "run", **about, run=job.id[:4])
         return job

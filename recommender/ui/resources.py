@@ -74,7 +74,7 @@ def _manager() -> RunManager:
 
 @st.cache_resource(show_spinner=False)
 def _gate() -> Gate:
-    return Gate.of(_manager(), current())
+    return Gate(_manager(), current())
 
 
 def runs() -> Runs:

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from recommender import paths
-from recommender.errors import DownloadError, NotWritableError
+from recommender.errors import DownloadError, NotWritableError, RunError
 from recommender.runner import hub
-from recommender.runner.disk import StoredFile, remove, stored_files
+from recommender.runner.disk import StoredFile, make_room, mark_used, remove, stored_files
+from recommender.runner.protocol import RunRequest
+from recommender.runner.runners import make_runner
+from tests.runner.conftest import SETTINGS
 from tests.runner.hub_server import HubServer, Repo
 from tests.runner.test_hub import serving, wait_until_some_is_written
 
@@ -267,3 +270,30 @@ def test_a_damaged_download_leaves_nothing_to_remove(server: HubServer) -> None:
     assert stored_files() == ()
     assert remove(claimed(FILE, REPO)) == 0
     assert list(paths.models_dir().iterdir()) == []
+
+
+def test_what_was_not_used_for_longest_makes_room_first() -> None:
+    oldest, used, newest = (put(f"a/b/{name}.gguf") for name in ("oldest", "used", "newest"))
+    for age_s, path in ((300, oldest), (200, used), (100, newest)):
+        os.utime(path, (path.stat().st_mtime - age_s,) * 2)
+        os.utime(hub.checksum_note(path), (path.stat().st_mtime,) * 2)
+    mark_used(oldest)
+    removed = make_room(needed_bytes=1500, quota_bytes=3500)
+    assert [one.name for one in removed] == ["used.gguf"]
+    assert (oldest.exists(), used.exists(), newest.exists()) == (True, False, True)
+    assert make_room(needed_bytes=1500, quota_bytes=3500) == ()
+
+
+def test_a_file_larger_than_the_quota_removes_nothing() -> None:
+    path = put("a/b/c.gguf")
+    with pytest.raises(RunError, match="all model files may take"):
+        make_room(needed_bytes=5000, quota_bytes=4000)
+    assert path.exists()
+
+
+def test_a_file_that_is_larger_on_the_hub_than_may_be_fetched_is_not_fetched(server: HubServer) -> None:
+    server.repos[REPO] = Repo({FILE: b"x" * 5000})
+    request = RunRequest("m", "Q8_0", SETTINGS, repo=REPO, file=FILE, most_download_bytes=4999)
+    with pytest.raises(DownloadError, match="may be fetched here"):
+        make_runner("llama.cpp").run(request, lambda event: None)
+    assert stored_files() == ()

@@ -427,3 +427,25 @@ def test_measure_raises_what_went_wrong(ask: Ask) -> None:
         measure(ask(model_path="/nowhere/x.gguf"))
     with pytest.raises(RunError, match="Nothing was measured"):
         measure(ask(repeats=0, prompt="Hi", answer_tokens=1))
+
+
+def test_a_run_ends_when_its_time_is_over_and_its_process_is_gone(ask: Ask, manager: RunManager) -> None:
+    job = finished(manager.submit(endless(ask, longest_s=2.0)))
+    assert (job.state, job.pid) == ("failed", None)
+    assert "longest a run may take" in job.error
+
+
+def test_a_chat_whose_time_is_over_counts_as_done(ask: Ask, manager: RunManager) -> None:
+    job = finished(manager.submit(ask(repeats=0, keep_loaded=True, longest_s=3.0)))
+    assert (job.state, job.error, job.pid) == ("done", "", None)
+
+
+def test_what_is_to_be_done_before_a_run_is_done_when_its_turn_comes_and_its_failure_is_the_runs(
+    ask: Ask, manager: RunManager
+) -> None:
+    def full() -> None:
+        raise RunError("The disk is full.")
+
+    job = finished(manager.submit(ask(), before=full))
+    assert (job.state, job.error) == ("failed", "The disk is full.")
+    assert finished(manager.submit(ask())).state == "done"
