@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recommender import paths
 from recommender.catalog.queries import variant_columns
 from recommender.catalog.store import Catalog
 from tests.runner.hub_server import HubServer, Repo
+from tests.served import CHROMIUM, FLAGS, PATIENCE_S, served
 from tests.tiny_gguf import write_tiny_gguf
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-CHROMIUM = next(
-    (
-        found
-        for found in ("/usr/bin/chromium", *map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-        if found and Path(found).exists()
-    ),
-    "",
-)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed"),
 ]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_S = 45
 METRICS_ARE_DRAWN = """() => {
     const values = [...document.querySelectorAll('.st-key-answer [data-testid="stMetricValue"]')];
     return values.length >= 4 && values.every(value => value.innerText.trim());
@@ -71,42 +46,9 @@ def hub(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def address(catalog: Catalog, hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app, served from an empty folder of its own; its catalog is the one that was built for the tests."""
-    home = tmp_path_factory.mktemp("served")
-    if catalog.path and catalog.path.exists():
-        shutil.copy2(catalog.path, home / catalog.path.name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    package = str(Path(paths.__file__).resolve().parent.parent)
-    environment = {
-        **os.environ,
-        paths.HOME_VARIABLE: str(home),
-        "HF_ENDPOINT": hub.url,
-        "HF_HUB_DISABLE_XET": "1",
-        "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
-    }
-    command = [sys.executable, "-m", "recommender.cli", "serve", "--port", str(port), "--no-browser"]
-    log = home / "log.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _answers(f"http://127.0.0.1:{port}/api/health"):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+    with served(tmp_path_factory.mktemp("served"), catalog, variables) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

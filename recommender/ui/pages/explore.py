@@ -12,7 +12,7 @@ from recommender.catalog.model_detail import detail
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.types import GIB
-from recommender.ui import explore_filters, explore_view, refresh_view
+from recommender.ui import admin_view, explore_filters, explore_view, refresh_view
 from recommender.ui.inputs import device_input
 from recommender.ui.limits import BOUND
 from recommender.ui.resources import catalog
@@ -105,5 +105,6 @@ try:
     elif total:
         st.caption("Tick a row for its files, numbers, benchmarks and speeds on the device above.")
     refresh_view.offer()
+    admin_view.offer()
 except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
