@@ -55,6 +55,19 @@ def test_an_environment_variable_wins_over_the_shipped_option(monkeypatch: pytes
     assert "server.maxMessageSize" in server.shipped_config()
 
 
+def test_forged_posts_are_refused_and_no_page_shows_a_traceback() -> None:
+    from streamlit import config
+
+    options = {
+        **{name: one.default_val for name, one in config._config_options_template.items()},
+        **server.shipped_config(),
+    }
+    assert options["server.enableXsrfProtection"] is True
+    assert options["server.enableCORS"] is True
+    assert options["client.showErrorDetails"] in ("type", "none")
+    assert options["server.enableStaticServing"] is False
+
+
 def test_streamlit_knows_every_shipped_option() -> None:
     from streamlit import config
 

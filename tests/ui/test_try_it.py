@@ -7,6 +7,7 @@ import pytest
 
 from recommender.runner.ollama_server import OllamaServer
 from recommender.runner.protocol import RunRequest
+from recommender.settings import Settings, use
 from recommender.ui import sources, start
 from recommender.ui.resources import runs
 from tests.runner.conftest import PATIENCE_S, until
@@ -167,3 +168,40 @@ def test_onnx_runtime_is_offered_only_where_it_is_installed(
     assert not app.exception
     assert any("genai_config.json" in warning.value.replace("\\", "") for warning in app.warning)
     assert app.button(key="start").disabled
+
+
+@pytest.fixture
+def hosted() -> Settings:
+    settings = Settings(door="hosted", try_server="http://127.0.0.1:9/v1")
+    use(settings)
+    return settings
+
+
+def test_a_visitor_of_a_hosted_instance_is_offered_no_path_and_no_address(open_page: Open, hosted: Settings) -> None:
+    app = open_page("try_it", **CHOICE)
+    assert app.segmented_control(key="where").options == [sources.ON_SERVER, sources.SHARED]
+    assert {one.key for one in app.text_input} == set()
+    assert app.header[0].value == "Try it on this server"
+    for elsewhere in (sources.HERE, sources.OLLAMA, sources.SERVER, sources.ONNX):
+        crafted = open_page("try_it", where=elsewhere, source=sources.LOCAL, gguf_path="/etc/passwd", **CHOICE)
+        assert {one.key for one in crafted.text_input} == set()
+        assert crafted.segmented_control(key="where").value == sources.ON_SERVER
+
+
+def test_a_visitors_context_is_at_most_what_the_settings_say(
+    open_page: Open, hosted: Settings, queued: list[RunRequest]
+) -> None:
+    app = open_page("try_it", try_context="1000000", **CHOICE)
+    app.button(key="start").click().run()
+    assert [one.settings.context_tokens <= hosted.max_context for one in queued] == [True]
+
+
+def test_where_nothing_is_run_on_the_server_the_page_says_so(open_page: Open) -> None:
+    use(Settings(door="hosted", max_file_gib=0))
+    app = open_page("try_it", **CHOICE)
+    assert any("Nothing is run on this server" in one.value for one in app.info)
+
+
+def test_the_limits_are_said_before_anybody_runs_into_them(open_page: Open, hosted: Settings) -> None:
+    app = open_page("try_it", **CHOICE)
+    assert "for all visitors: models of the catalog up to 4.0 GiB" in " ".join(one.value for one in app.caption)
