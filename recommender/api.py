@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from threading import Lock
 from typing import Annotated, Any, get_type_hints
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -34,6 +34,7 @@ from recommender.types import Device, Need
 
 MOST_PICKS, MOST_MODELS, MOST_BODY_BYTES = 50, 1000, 65_536
 _LONGEST_SENTENCE = 500
+Refuse = Callable[[str, int, Mapping[str, str]], Response]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _DEVICE = "a preset's id (`recommender devices` lists them), or what `recommender device --json` prints"
 Devices = Annotated[str | dict[str, JsonValue], Field(description=_DEVICE)]
@@ -86,7 +87,7 @@ def api(catalog: Callable[[], Catalog], per_minute: int) -> FastAPI:
         redoc_url=None,
         responses={422: {"description": "what is wrong with the question", "model": _Refusal}},
     )
-    app.add_middleware(_Bounds, per_minute=per_minute)
+    app.add_middleware(Bounds, per_minute=per_minute, refuse=_refusal)
     app.add_exception_handler(RecommenderError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _other)
@@ -122,6 +123,10 @@ def api(catalog: Callable[[], Catalog], per_minute: int) -> FastAPI:
     return app
 
 
+def _refusal(sentence: str, status: int, headers: Mapping[str, str]) -> Response:
+    return JSONResponse({"error": sentence}, status, headers)
+
+
 class _Refusal(BaseModel):
     error: str
 
@@ -147,11 +152,16 @@ def _catalog(catalog: Catalog, offset: int, limit: int) -> dict[str, Any]:
     }
 
 
-class _Bounds:
-    """What one address may ask: so many questions a minute, and none of more than so many bytes."""
+class Bounds:
+    """What one address may ask: so many questions a minute, and none of more than so many bytes.
 
-    def __init__(self, app: ASGIApp, per_minute: int) -> None:
+    Args:
+        refuse: makes the answer to a question too many of a sentence, a status and headers.
+    """
+
+    def __init__(self, app: ASGIApp, per_minute: int, refuse: Refuse) -> None:
         self._app = app
+        self._refuse = refuse
         self._limit = RateLimitItemPerMinute(per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -164,8 +174,7 @@ class _Bounds:
             reset = self._limiter.get_window_stats(self._limit, address).reset_time
             wait_s = max(1, math.ceil(reset - time.time()))
             said = f"More than {self._limit.amount} questions a minute came from this address. Wait {wait_s} s."
-            refusal = JSONResponse({"error": said}, 429, {"Retry-After": str(wait_s)})
-            await refusal(scope, receive, send)
+            await self._refuse(said, 429, {"Retry-After": str(wait_s)})(scope, receive, send)
             return
         read = 0
 

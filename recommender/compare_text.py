@@ -6,6 +6,7 @@ from typing import Any
 
 from recommender.engine.compare_picks import Comparison
 from recommender.engine.words import count
+from recommender.markdown import cell
 from recommender.present import jsonable, pick_json
 
 
@@ -35,24 +36,17 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
 
 def comparison_markdown(found: Comparison) -> str:
     """One table: a line per figure, a column per pick. Lines that differ are marked with ≠, the best value is bold."""
-    head = ["", "Figure", *(_cell(column.name) for column in found.columns)]
+    head = ["", "Figure", *(cell(column.name) for column in found.columns)]
     rows = [head, ["---"] * len(head)]
     for line in found.lines:
         cells = [
-            f"**{_cell(cell.line)}**" if place in line.best else _cell(cell.line)
-            for place, cell in enumerate(line.cells)
+            f"**{cell(one.line)}**" if place in line.best else cell(one.line) for place, one in enumerate(line.cells)
         ]
         rows.append(["≠" if line.differs else "", f"{line.group}: {line.label}", *cells])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
-        f"# {' against '.join(_cell(column.name) for column in found.columns)}\n\n"
+        f"# {' against '.join(cell(column.name) for column in found.columns)}\n\n"
         f"{found.task.name}, a context of {count(found.context_tokens)} tokens. Catalog of {found.catalog_date}. "
         f"Lines that differ are marked ≠, the best value is bold; after each figure its range and where it comes "
         f"from.\n\n{table}\n"
     )
-
-
-def _cell(text: str) -> str:
-    """Text from outside inside a Markdown table."""
-    escaped = "".join(f"\\{char}" if char in "\\`*_[]<>|~$" else char for char in text)
-    return " ".join(escaped.split())

@@ -27,12 +27,14 @@ def serve(settings: Settings) -> None:
     from starlette.routing import Mount
 
     from recommender.api import OpenCatalog, api
+    from recommender.badge import badge
 
     use(settings)
     host, port = settings.host, settings.port
     if settings.browser and has_screen():
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
-    routes = [Mount("/api", api(OpenCatalog(), settings.api_per_minute))]
+    catalog, per_minute = OpenCatalog(), settings.api_per_minute
+    routes = [Mount("/api", api(catalog, per_minute)), badge(catalog, per_minute)]
     app = st.App(str(paths.bundled("app.py")), routes=routes)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
 

@@ -9,8 +9,10 @@ import streamlit as st
 from recommender.engine.explain_memory import explain_pick
 from recommender.engine.words import count, rate, seconds, size
 from recommender.runner.hub import at_hand
+from recommender.share import between
 from recommender.types import Figure, Pick, Recommendation
-from recommender.ui import recipe_view
+from recommender.ui import recipe_view, share_view
+from recommender.ui.inputs import Asked
 from recommender.ui.memory_bar import charged_bytes, memory_bar
 from recommender.ui.resources import catalog
 from recommender.ui.words import badge, plain
@@ -41,8 +43,9 @@ def cost(pick: Pick) -> str:
     return f"{download}{pick.license or 'licence not recorded'}"
 
 
-def answer_card(answer: Recommendation, here: bool, try_it: Try) -> None:
+def answer_card(answer: Recommendation, asked: Asked, try_it: Try) -> None:
     """The pick: what it is, how fast, how much memory, why, and the command that runs it."""
+    here = asked.here
     pick = answer.picks[0]
     with st.container(border=True, key="answer"):
         left, right = st.columns([3, 1.15], vertical_alignment="center")
@@ -54,9 +57,10 @@ def answer_card(answer: Recommendation, here: bool, try_it: Try) -> None:
             if pick.experimental:
                 tags.append("experimental")
             st.markdown(" ".join(f":primary-badge[{tag}]" for tag in tags[:2]) + _tags(tags[2:]))
-        if can_try(pick):
-            with right:
+        with right.container(gap="xsmall", horizontal_alignment="right"):
+            if can_try(pick):
                 _try_button(pick, here, "try_pick", try_it, primary=True)
+            share_view.offer(asked, answer)
         _tiles(pick)
         if pick.estimate.memory:
             st.html(memory_bar(pick.estimate.memory, free_bytes(answer)))
@@ -123,14 +127,7 @@ def _tiles(pick: Pick) -> None:
 def _told(figure: Figure | None, words: Callable[[float], str], more: str = "") -> tuple[str, str, str]:
     if figure is None:
         return "–", "depends on the service", "unknown"
-    return words(figure.value), f"{_between(figure, words)}{more}", figure.provenance
-
-
-def _between(figure: Figure, words: Callable[[float], str]) -> str:
-    """ "7.6 to 80 tok/s": the unit once where both ends share it."""
-    low, high = words(figure.low), words(figure.high)
-    unit = high.partition(" ")[2]
-    return f"{low.removesuffix(' ' + unit)} to {high}" if low.endswith(" " + unit) else f"{low} to {high}"
+    return words(figure.value), f"{between(figure, words)}{more}", figure.provenance
 
 
 def free_bytes(answer: Recommendation) -> float | None:
@@ -153,7 +150,7 @@ def details(answer: Recommendation, pick: Pick) -> None:
         ("Load time", estimate.load_s, seconds),
     ):
         if figure:
-            rows.append((name, words(figure.value), _between(figure, words), badge(figure.provenance)))
+            rows.append((name, words(figure.value), between(figure, words), badge(figure.provenance)))
     if estimate.memory:
         free = free_bytes(answer)
         of_free = f"of {size(free)} free" if free is not None else ""

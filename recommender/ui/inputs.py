@@ -11,6 +11,7 @@ from recommender.device import from_json, preset, ram_options, with_overrides
 from recommender.engine.scoring import priorities
 from recommender.engine.words import count, size
 from recommender.errors import RecommenderError
+from recommender.share import LONGEST_SPECS
 from recommender.types import Device, Need
 from recommender.ui import limits
 from recommender.ui.limits import BOUND
@@ -19,6 +20,7 @@ from recommender.ui.words import plain
 
 _LABEL = 84  # pixels: both questions start on the same line down the page
 HERE, LISTED, TYPED = "This computer", "From the list", "Paste specs"
+ADJUSTED = ("total", "free", "vram", "bandwidth")  # parameters of the URL that correct a machine
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,23 @@ def _memory_label(gib: float) -> str:
 
 
 def _pasted() -> str:
-    return st.text_area(
-        "The device as JSON",
-        placeholder="Run `recommender device --json` on the machine you mean and paste what it prints.",
-        key="device_json",
-        persist_state="session",
-        height=120,
-    )
+    """The person's text; at first the specs of a link that was shared, behind a click."""
+    if shared := st.query_params.get("specs"):
+        st.session_state.setdefault("device_json", shared[:LONGEST_SPECS])
+    with st.expander("The specs", icon=":material/data_object:") if shared else st.container():
+        return st.text_area(
+            "The device as JSON",
+            placeholder="Run `recommender device --json` on the machine you mean and paste what it prints.",
+            key="device_json",
+            persist_state="session",
+            height=120,
+            on_change=_forget_shared,
+        )
+
+
+def _forget_shared() -> None:
+    """What the person writes is not what the link says any more. For a callback."""
+    st.query_params.pop("specs", None)
 
 
 def _adjustments() -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,8 +10,9 @@ from recommender.engine.words import rate, seconds, size
 from recommender.errors import OutOfMemoryError
 from recommender.runner import protocol
 from recommender.runner.job import Job
+from recommender.share_run import predicted_beside_measured
 from recommender.types import Measurement
-from recommender.ui import chat_view, smaller_view
+from recommender.ui import chat_view, measurement_view, smaller_view
 from recommender.ui.resources import others_active, runs, server_name, storing_problem
 from recommender.ui.words import badge, plain
 
@@ -135,6 +136,7 @@ def _shown(job: Job, key: str) -> None:
             )
         for result in job.measurements:
             measured(result)
+            measurement_view.link_to(result)
         if job.measurement and (problem := storing_problem()):
             st.warning(plain(problem))
         chat_view.show(job, key)
@@ -153,18 +155,7 @@ def measured(result: Measurement) -> None:
     st.markdown(
         f"**{plain(f'{result.model_id} {result.quantization}'.strip())}** · predicted beside measured · {counts}"
     )
-    rows: list[tuple[str, str, str, str]] = []
-
-    def add(name: str, predicted: float | None, value: float | None, words: Callable[[float], str]) -> None:
-        if value is not None:
-            off = f"{value / predicted - 1:+.0%}" if predicted else "–"
-            rows.append((name, words(predicted) if predicted else "no prediction", words(value), off))
-
-    add("Decode", result.predicted_decode_tokens_per_s, result.decode_tokens_per_s, rate)
-    add("Prefill", result.predicted_prefill_tokens_per_s, result.prefill_tokens_per_s, rate)
-    add("First token", result.predicted_ttft_s, result.ttft_s, seconds)
-    if result.memory:
-        add("Memory", result.predicted_memory_bytes, result.memory.total_bytes, size)
+    rows = predicted_beside_measured(result)
     heads = ("Figure", f"Predicted {badge('estimated')}", f"Measured {badge('measured here')}", "Difference")
     st.table({head: [row[place] for row in rows] for place, head in enumerate(heads)}, hide_index=True)
     spread = f"{rate(result.decode_low)} to {rate(result.decode_high)}"

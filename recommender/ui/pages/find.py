@@ -9,7 +9,7 @@ from recommender.engine.recommend import recommend
 from recommender.engine.words import count
 from recommender.errors import RecommenderError
 from recommender.types import Pick, Recommendation, Task
-from recommender.ui import batch_view, cards, empty, run_view, runtimes_view, tables
+from recommender.ui import batch_view, cards, empty, run_view, runtimes_view, share_view, tables
 from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
@@ -138,9 +138,10 @@ except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
 
+share_view.arrived(asked)
 _run(answer.task)
 if answer.picks:
-    cards.answer_card(answer, asked.here, _try)
+    cards.answer_card(answer, asked, _try)
     if asked.here:
         batch_view.offer(answer)
     if answer.alternatives:

@@ -10,6 +10,7 @@ import streamlit as st
 from recommender.compare_runs import compare, comparison_markdown, reading, title
 from recommender.engine.words import count, listing, rate
 from recommender.types import GIB, Measurement
+from recommender.ui import measurement_view
 from recommender.ui.charts import predicted_measured, series, speed_history
 from recommender.ui.limits import BOUND
 from recommender.ui.resources import measurements, server_name, store
@@ -67,6 +68,8 @@ def _over_time(runs: tuple[Measurement, ...]) -> None:
     )
 
 
+if measurement_view.opened():
+    st.stop()
 st.header(f"Measured on {server_name()}", anchor=False)
 found = measurements()
 for note in store().notes:
@@ -77,7 +80,7 @@ if not found:
 
 st.markdown(f"{count(len(found))} {'run' if len(found) == 1 else 'runs'}, newest first {badge('measured here')}")
 if len(found) > 1:
-    st.caption("Tick two to compare them.")
+    st.caption("Tick one for its own page, link and files, two to compare them.")
 number = st.column_config.NumberColumn
 # A selection is a row's number: after another run it must not point at other rows, so its key is made of what they are.
 ticked = st.dataframe(
@@ -118,7 +121,9 @@ with st.container(horizontal=True):
     )
 
 chosen = [found[row] for row in ticked["selection"]["rows"]]
-if len(chosen) == 2:
+if len(chosen) == 1:
+    measurement_view.show(chosen[0])
+elif len(chosen) == 2:
     _compared(chosen)
 elif len(chosen) > 2:
     st.info(f"{len(chosen)} runs are ticked. Leave two of them to compare them.")
