@@ -16,8 +16,7 @@ WIDTH, HEIGHT = 1200, 630  # what link previews show whole
 _LEFT, _INNER = 64, WIDTH - 2 * 64
 # Ink and paper as the light theme has them (.streamlit/config.toml).
 _INK, _QUIET, _PAPER, _PANEL, _LINE, _MARK = "#14201D", "#53625E", "#FFFFFF", "#F4F7F6", "#DCE5E2", "#0F6B5C"
-_ORIGINS = {"measured here": "#18794E", "measured on the same hardware": "#18794E", "rough estimate": "#AD5700"}
-_ESTIMATED = "#1D5FBF"
+_MEASURED, _ROUGH, _ESTIMATED = "#18794E", "#AD5700", "#1D5FBF"
 _MOST_FIGURES = 4
 _CUT = "…"
 
@@ -105,4 +104,10 @@ def _figures(draw: ImageDraw, figures: Sequence[tuple[str, str, str, str]]) -> N
         size = next((one for one in range(46, 26, -2) if text_width(value, one) <= inner), 26)
         _text(draw, (x + 20, 352), value, size, _INK, inner, weight=1)
         _text(draw, (x + 20, 424), note, 20, _QUIET, inner)
-        _text(draw, (x + 20, 464), origin, 20, _ORIGINS.get(origin, _ESTIMATED), inner)
+        _text(draw, (x + 20, 464), origin, 20, _colour(origin), inner)
+
+
+def _colour(origin: str) -> str:
+    if origin.startswith("measured"):
+        return _MEASURED
+    return _ROUGH if origin == "rough estimate" else _ESTIMATED

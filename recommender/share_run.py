@@ -11,8 +11,9 @@ from recommender.markdown import cell, table
 from recommender.present import jsonable
 from recommender.types import Measurement
 
-__all__ = ["conditions", "origin", "predicted_beside_measured", "run_markdown", "run_name", "run_text"]
+__all__ = ["NO_DIFFERENCE", "conditions", "origin", "predicted_beside_measured", "run_markdown", "run_name", "run_text"]
 
+NO_DIFFERENCE = "–"  # where nothing was predicted
 _CLIENT = "openai"  # measured at an address: a server's, not this hardware's
 
 
@@ -32,7 +33,7 @@ def predicted_beside_measured(run: Measurement) -> list[tuple[str, str, str, str
 
     def add(name: str, predicted: float | None, value: float | None, words: Callable[[float], str]) -> None:
         if value is not None:
-            off = f"{value / predicted - 1:+.0%}" if predicted else "–"
+            off = f"{value / predicted - 1:+.0%}" if predicted else NO_DIFFERENCE
             rows.append((name, words(predicted) if predicted else "no prediction", words(value), off))
 
     add("Decode", run.predicted_decode_tokens_per_s, run.decode_tokens_per_s, rate)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from recommender.engine.words import rate, seconds, size
 from recommender.picture import Card, png
-from recommender.share_run import conditions, origin, predicted_beside_measured, run_markdown, run_name, run_text
+from recommender.share_run import (
+    NO_DIFFERENCE,
+    conditions,
+    origin,
+    predicted_beside_measured,
+    run_markdown,
+    run_name,
+    run_text,
+)
 from recommender.types import Measurement
 from recommender.ui.navigation import page
 from recommender.ui.resources import measurements
@@ -31,8 +38,13 @@ def opened() -> bool:
         )
     else:
         show(found)
-    st.page_link(page("history"), label="All runs", icon=":material/history:", query_params={})
+    st.button("All runs", icon=":material/history:", type="tertiary", key="all_runs", on_click=_leave)
     return True
+
+
+def _leave() -> None:
+    """For a callback: a link to the page that is open would leave the address as it is."""
+    st.query_params.pop(NAME, None)
 
 
 def link_to(run: Measurement) -> None:
@@ -71,18 +83,14 @@ def badge_of(run: Measurement) -> str:
 
 
 def _card(run: Measurement) -> Card:
-    predicted = {name: words for name, words, _, _ in predicted_beside_measured(run)}
     shown = [
-        ("Decode", rate(run.decode_tokens_per_s), f"{rate(run.decode_low)} to {rate(run.decode_high)}"),
-        ("Prefill", rate(run.prefill_tokens_per_s), f"predicted {predicted['Prefill']}"),
-        ("First token", seconds(run.ttft_s), f"predicted {predicted['First token']}"),
+        (name, measured, f"predicted {predicted}, {off}" if off != NO_DIFFERENCE else predicted, "measured")
+        for name, predicted, measured, off in predicted_beside_measured(run)
     ]
-    if run.memory:
-        shown.append(("Memory", size(run.memory.total_bytes), f"predicted {predicted['Memory']}"))
     return Card(
         about=f"{origin(run)[0].upper()}{origin(run)[1:]}",
         title=run_name(run),
         tags=(run.runtime, run.binding, *(("rehearsal",) if run.rehearsal else ()), *(("noisy",) if run.noisy else ())),
-        figures=tuple((*one, "measured") for one in shown),
+        figures=tuple(shown),
         foot=f"Rightsize · {run.prompt_tokens} prompt and {run.gen_tokens} generated tokens, median of {run.repeats}",
     )

@@ -172,6 +172,10 @@ def test_a_measured_run_has_an_address_of_its_own(open_page: Open, one_run: None
     assert next(iter(rows["Difference"])) == "+5%"
     assert app.code[0].value.endswith(f"?measurement={RUN.id}")
     assert not app.dataframe
+    app.button(key="all_runs").click().run()
+    assert not app.exception
+    assert "measurement" not in app.query_params
+    assert app.dataframe
 
 
 @pytest.mark.parametrize("near", [RUN.id[:-1], RUN.id.upper(), "", "<b>", RUN.id + "0"])
