@@ -130,6 +130,27 @@ def test_a_machine_from_the_list_changes_the_answer_and_a_link_repeats_it(page: 
     fresh.close()
 
 
+def test_a_shared_link_gives_the_same_answer_in_another_browser_and_files_are_made_on_a_click(
+    page: Any, browser: Any, tmp_path: Path
+) -> None:
+    page.goto("/?task=Code")
+    _answer(page)
+    page.locator(".st-key-share button").click()
+    page.get_by_text("Link to this answer").wait_for()
+    link = page.locator("[data-testid=stPopoverBody] code").first.inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Picture").click()
+    download.value.save_as(tmp_path / "answer.png")
+    assert (tmp_path / "answer.png").read_bytes().startswith(b"\x89PNG")
+    fresh = browser.new_context()
+    again = fresh.new_page()
+    again.goto(link)
+    again.get_by_text("Shared specs").wait_for(timeout=PATIENCE_S * 1000)
+    expected = _answer(page).replace("Try it ·", "Try it here ·").replace("expand_less", "expand_more")
+    assert _answer(again).splitlines()[1:] == expected.splitlines()[1:]
+    fresh.close()
+
+
 def test_a_limit_nothing_meets_is_relaxed_in_one_press(page: Any) -> None:
     page.goto("/?min_decode=10000")
     page.get_by_text("Nothing fits all of this").wait_for()
@@ -158,9 +179,13 @@ def test_a_file_here_runs_to_the_end_with_predicted_beside_measured(page: Any, t
     for words in ("Predicted", "Measured", "Decode", "Prefill", "First token", "Memory", "measured here"):
         assert words in shown
     page.reload()
-    _run(page).get_by_text("predicted beside measured").wait_for()
-    page.get_by_role("link", name="History").click()
+    _run(page).get_by_role("link", name="Its own page").click()
+    page.wait_for_url(re.compile("history.measurement="))
+    page.locator(".st-key-measurement").get_by_text("Link to this run").wait_for()
+    page.reload()
+    page.get_by_role("button", name="All runs").click()
     page.get_by_text("newest first").wait_for()
+    assert "measurement" not in page.url
 
 
 def test_a_chat_follows_the_measurement_and_gives_the_memory_back(page: Any, tmp_path: Path) -> None:
