@@ -84,7 +84,7 @@ def badge_of(run: Measurement) -> str:
 
 def _card(run: Measurement) -> Card:
     shown = [
-        (name, measured, f"predicted {predicted}, {off}" if off != NO_DIFFERENCE else predicted, "measured")
+        (name, measured, f"predicted {predicted}" if off != NO_DIFFERENCE else predicted, "measured")
         for name, predicted, measured, off in predicted_beside_measured(run)
     ]
     return Card(
