@@ -29,7 +29,7 @@ class Catalog:
     """An open catalog. Any thread may use it: look-ups and :meth:`cursor` each take a connection of their own.
 
     Attributes:
-        path: the database file, ``None`` when the catalog lives in memory.
+        path: where the database file belongs, ``None`` when the catalog lives in memory.
         fingerprint: changes whenever the catalog's content does.
         date: the newest date of any fact in it, such as "2026-11-20".
         notes: sentences to show, such as why the catalog is in memory. Usually empty.
@@ -160,6 +160,8 @@ class Catalog:
 def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catalog:
     """Open the catalog read-only; build it first when it is missing or older than the CSVs.
 
+    An image may ship it built already, beside the CSVs; that one is opened where it lies, while it is up to date.
+
     What refreshes brought is laid over the shipped catalog. Where it does not fit (a newer program asks more of its
     rows) it is set aside, and ``notes`` says so.
 
@@ -178,11 +180,12 @@ def open_catalog(path: Path | None = None, csv_dir: Path | None = None) -> Catal
     live = overlay.current() if csv_dir is None else None
     csv_dir = csv_dir or paths.catalog_dir()
     fallback = False
-    if opened := _attached(path):
-        if _is_current(opened, csv_dir, live):
-            return Catalog(opened, path)
-        fallback = _has_schema(opened, csv_dir)
-        opened.close()  # Windows does not replace a file that is open
+    for place in (path, csv_dir / paths.catalog_database().name):
+        if opened := _attached(place):
+            if _is_current(opened, csv_dir, live):
+                return Catalog(opened, path)  # a refresh puts a newer one at ``path``, wherever this one lies
+            fallback = fallback or (place == path and _has_schema(opened, csv_dir))
+            opened.close()  # Windows does not replace a file that is open
     from recommender.catalog.build import build, build_in_memory  # it loads NumPy and every estimator
 
     notes: tuple[str, ...] = ()

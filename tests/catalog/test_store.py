@@ -52,6 +52,27 @@ def test_files_that_were_only_touched_cause_no_build(built: tuple[Path, Path]) -
     assert database.stat().st_ino == before
 
 
+def test_a_catalog_that_ships_built_is_opened_where_it_lies_until_another_is_put_in_use(
+    csv_dir: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "home" / "catalog.duckdb"
+    build(csv_dir, csv_dir / "catalog.duckdb")
+    with open_catalog(own, csv_dir) as catalog:
+        assert len(catalog.models()) == 5
+        assert not catalog.replaced
+        assert not own.exists()
+        build(csv_dir, own)
+        assert catalog.replaced
+
+
+def test_a_catalog_that_ships_built_but_is_older_than_its_facts_is_not_used(csv_dir: Path, tmp_path: Path) -> None:
+    own = tmp_path / "home" / "catalog.duckdb"
+    build(csv_dir, csv_dir / "catalog.duckdb")
+    add_a_line(csv_dir)
+    with open_catalog(own, csv_dir):
+        assert own.exists()
+
+
 def test_a_changed_fact_is_there_at_the_next_opening(built: tuple[Path, Path]) -> None:
     folder, database = built
     with open_catalog(database, folder) as catalog:
