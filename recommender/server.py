@@ -78,10 +78,31 @@ def has_screen() -> bool:
 
 
 def shipped_config() -> dict[str, Any]:
-    """``.streamlit/config.toml`` as dotted options, less those that an environment variable sets."""
+    """``.streamlit/config.toml`` as dotted options, each from its environment variable where that is set.
+
+    Raises:
+        BadInputError: a variable has no value of its option's kind.
+    """
     with (paths.bundled(".streamlit") / "config.toml").open("rb") as file:
-        options = _dotted(tomllib.load(file))
-    return {name: value for name, value in options.items() if _variable(name) not in os.environ}
+        return {**_dotted(tomllib.load(file)), **_from_environment()}
+
+
+def _from_environment() -> dict[str, Any]:
+    """Streamlit itself reads these variables in ``streamlit run`` only, and those of secrets everywhere."""
+    import click
+    from streamlit import config
+
+    found: dict[str, Any] = {}
+    for name, option in config.get_config_options().items():
+        text = os.environ.get(option.env_var)
+        if text is None or option.sensitive:
+            continue
+        kind = click.types.convert_type(option.type)
+        try:
+            found[name] = [kind(part) for part in text.split()] if option.multiple else kind(text)
+        except click.BadParameter as error:
+            raise BadInputError(f"{option.env_var} cannot be {text!r}: {error.message}") from None
+    return found
 
 
 def _dotted(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -92,9 +113,3 @@ def _dotted(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             options[prefix + name] = value
     return options
-
-
-def _variable(option: str) -> str:
-    """The environment variable of an option: "server.maxUploadSize" is STREAMLIT_SERVER_MAX_UPLOAD_SIZE."""
-    words = "".join(f"_{char}" if char.isupper() else char for char in option.replace(".", "_"))
-    return f"STREAMLIT_{words.upper()}"

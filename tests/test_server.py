@@ -49,10 +49,33 @@ def test_the_shipped_options_are_what_the_file_says() -> None:
     assert options["theme.dark.primaryColor"].startswith("#")
 
 
-def test_an_environment_variable_wins_over_the_shipped_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STREAMLIT_SERVER_MAX_UPLOAD_SIZE", "7")
-    assert "server.maxUploadSize" not in server.shipped_config()
-    assert "server.maxMessageSize" in server.shipped_config()
+@pytest.mark.parametrize(
+    ("variable", "text", "option", "value"),
+    [
+        ("STREAMLIT_SERVER_MAX_UPLOAD_SIZE", "7", "server.maxUploadSize", 7),
+        ("STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE", "none", "server.xsrfCookieSameSite", "none"),
+        ("STREAMLIT_SERVER_HEADLESS", "false", "server.headless", False),
+        ("STREAMLIT_SERVER_ALLOWED_HOSTS", "a.example b.example", "server.allowedHosts", ["a.example", "b.example"]),
+    ],
+)
+def test_an_environment_variable_wins_over_the_shipped_option(
+    variable: str, text: str, option: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    options = server.shipped_config()
+    assert options[option] == value
+    assert options["server.maxMessageSize"] == 50
+
+
+def test_a_variable_that_makes_no_sense_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_MAX_UPLOAD_SIZE", "much")
+    with pytest.raises(BadInputError, match="STREAMLIT_SERVER_MAX_UPLOAD_SIZE cannot be 'much'"):
+        server.shipped_config()
+
+
+def test_a_secret_stays_in_the_environment_where_streamlit_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_COOKIE_SECRET", "0" * 64)
+    assert "server.cookieSecret" not in server.shipped_config()
 
 
 def test_forged_posts_are_refused_and_no_page_shows_a_traceback() -> None:
@@ -91,7 +114,8 @@ def test_an_address_of_another_machine_is_a_sentence() -> None:
         server.check_address("192.0.2.1", 8501)
 
 
-def test_it_serves_from_an_empty_folder_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+def test_it_serves_from_an_empty_folder_and_stops_on_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE", "strict")
     port = _free_port()
     process = _serve(tmp_path, port)
     try:
@@ -104,6 +128,8 @@ def test_it_serves_from_an_empty_folder_and_stops_on_ctrl_c(tmp_path: Path) -> N
         asked = f"http://127.0.0.1:{port}/api/recommend?device=rtx-4060&top=1"
         with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             assert len(json.load(answer)["picks"]) == 1
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=PATIENCE_S) as answer:
+            assert "SameSite=Strict" in answer.headers["Set-Cookie"]
         busy = _serve(tmp_path, port)
         said = busy.communicate(timeout=PATIENCE_S)[0]
         assert busy.returncode == 2
