@@ -14,7 +14,7 @@ COPY . .
 # Packages bring their own tests along, 70 MB of them.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /venv \
-    && pip --python /venv/bin/python install -c requirements.txt . \
+    && pip --python /venv/bin/python install -c requirements.txt ".[auth,postgres]" \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 # wllama, which runs models in the visitor's browser: npm's package, checked against the pinned sums.
 RUN /venv/bin/recommender browser-assets

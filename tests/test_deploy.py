@@ -39,8 +39,8 @@ EVERYTHING = {
 }
 TEXT = "\n".join(EVERYTHING.values())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-# Named here before they are in the program; each line goes when its setting or command is there.
-AWAITED = {"RIGHTSIZE_ISOLATE", "RIGHTSIZE_COMMUNITY", "browser-assets"}
+# Named here before they are in the program; each goes when its setting, command or extra is there.
+AWAITED = {"RIGHTSIZE_ISOLATE", "RIGHTSIZE_COMMUNITY", "browser-assets", "postgres"}
 
 
 def env_of(dockerfile: str) -> dict[str, str]:
@@ -248,14 +248,16 @@ def test_nobody_is_believed_about_a_visitors_address_by_default() -> None:
 # ── Community Cloud ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_community_cloud_installs_the_package_and_no_compiler_is_needed() -> None:
+def test_the_image_and_community_cloud_install_the_package_at_the_versions_it_was_tested_with() -> None:
     folder = DEPLOY / "community-cloud"
     lines = [
         line
         for line in (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
         if line and not line.startswith("#")
     ]
-    assert lines == ["-c ../../requirements.txt", "."]
+    assert lines == ["-c ../../requirements.txt", ".[auth,postgres]"]
+    assert f'"{lines[1]}"' in DOCKERFILE
+    assert {"auth", "postgres"} <= set(PROJECT["project"]["optional-dependencies"]) | AWAITED
     assert (folder / "../../requirements.txt").resolve() == ROOT / "requirements.txt"
 
 
