@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from recommender import paths
 from recommender.errors import OutOfMemoryError, RunError
 from recommender.runner import load_log, protocol
 
 _LONGEST_LINE = 4 * 1024**2
 _TAIL_BYTES = 64 * 1024
+_SERVERS_OWN = ("RIGHTSIZE_", "STREAMLIT_")
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 
@@ -38,7 +40,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+            env={**_without_secrets(os.environ), "PYTHONPATH": path, **(environment or {})},
             # Ctrl-C in a terminal reaches this process only, which then ends the child.
             start_new_session=sys.platform != "win32",
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -105,6 +107,15 @@ class Child:
 def start(module: str, request: Any, environment: Mapping[str, str] | None = None) -> Child:
     """Start a child with a dataclass as its request."""
     return Child(module, protocol.to_json(request), environment)
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a run may know: not the server's keys, which are among its settings."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name == paths.HOME_VARIABLE or not name.startswith(_SERVERS_OWN)
+    }
 
 
 def _death(code: int, log: str) -> str:

@@ -15,6 +15,7 @@ import gguf
 import psutil
 import pytest
 
+from recommender import paths
 from recommender.errors import BadInputError, Cancelled, DatabaseLockedError, OutOfMemoryError, RunError
 from recommender.runner import Job, Message, RunManager, RunRequest, child, measure, protocol
 from recommender.runner.channel import PARENT_GONE
@@ -449,3 +450,11 @@ def test_what_is_to_be_done_before_a_run_is_done_when_its_turn_comes_and_its_fai
     job = finished(manager.submit(ask(), before=full))
     assert (job.state, job.error) == ("failed", "The disk is full.")
     assert finished(manager.submit(ask())).state == "done"
+
+
+def test_a_runs_process_knows_none_of_the_servers_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIGHTSIZE_TRY_SERVER_KEY", "hush")
+    monkeypatch.setenv("STREAMLIT_SERVER_COOKIE_SECRET", "hush")
+    known = child._without_secrets(os.environ)
+    assert "hush" not in known.values()
+    assert known[paths.HOME_VARIABLE] == os.environ[paths.HOME_VARIABLE]
