@@ -29,6 +29,8 @@ _VARIANTS = _words(
 # Words that name a board's slot, memory or brand line; two different slots are two different boards.
 _SLOTS = _words("pcie sxm sxm2 sxm4 sxm5 nvl")
 _FORM = _SLOTS | _words("tesla quadro rtx hbm2 hbm3 hbm2e instinct edition workstation server")
+# Words of an integrated GPU's name that one driver says and another leaves out.
+_UNSAID = re.compile(r"\d+(?:eu|sp)|g\d|mc\d+|mp\d+|iris|mali|immortalis|qualcomm|samsung|arm")
 _SYNONYMS = {
     "notebook": "laptop",
     "mobile": "laptop",
@@ -150,6 +152,26 @@ def match_gpu(name: str, memory_gib: float | None = None) -> Row | None:
     equal = [row for penalty, row in fitting if penalty == closest]
     # Boards of one name and different speed (PCIe and SXM, say): unknown is better than the wrong one.
     return equal[0] if len({row["gpu_mem_bw_gbs"] for row in equal if row["role"] == "card"}) <= 1 else None
+
+
+def match_gpus(name: str, vendor: str) -> tuple[Row, ...]:
+    """Every catalog row that may have the GPU which a driver calls ``name``, cards before machines.
+
+    A name without a number ("Iris Xe Graphics") fits every machine with such a GPU of this ``vendor``; several
+    machines and memory sizes may share one name.
+    """
+    words, said_gib = essence(name), re.search(r"\b(\d+)\s?GB\b", name)
+    found: dict[str, Row] = {}
+    for known, vram, row in _gpu_names():
+        shared = vram is None and row["unified_memory"] == "y"
+        same = _said(known) == _said(words) if shared else known == words or _same_but_form(known, words)
+        if same and row["gpu_vendor"] == vendor and not (vram and said_gib and float(said_gib[1]) != vram):
+            found[row["id"]] = row
+    return tuple(found.values())
+
+
+def _said(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in words if not _UNSAID.fullmatch(word) and word != "laptop")
 
 
 def _same_but_form(known: frozenset[str], seen: frozenset[str]) -> bool:

@@ -14,7 +14,7 @@ from recommender.types import Figure, Pick, Recommendation
 from recommender.ui import recipe_view, share_view
 from recommender.ui.inputs import Asked
 from recommender.ui.memory_bar import charged_bytes, memory_bar
-from recommender.ui.resources import catalog
+from recommender.ui.resources import catalog, hosted, server_name
 from recommender.ui.words import badge, plain
 
 # Runtimes whose file the built-in llama.cpp can run.
@@ -50,7 +50,7 @@ def answer_card(answer: Recommendation, asked: Asked, try_it: Try) -> None:
     with st.container(border=True, key="answer"):
         left, right = st.columns([3, 1.15], vertical_alignment="center")
         with left.container(gap="xxsmall"):
-            where = "on this computer" if here else f"on {plain(answer.device.name)}"
+            where = f"on {server_name() if here else plain(answer.device.name)}"
             st.caption(f"The pick for {answer.task.name[0].lower()}{answer.task.name[1:]} {where}")
             st.header(plain(pick.name), anchor=False)
             tags = [pick.quantization or "managed service", pick.runtime, f"{pick.tier} tier"]
@@ -83,7 +83,7 @@ def _why(pick: Pick) -> str:
 
 def _try_button(pick: Pick, here: bool, key: str, try_it: Try, primary: bool = False) -> None:
     st.button(
-        f"Try it {'' if here else 'here '}· {plain(cost(pick))}",
+        f"Try it {'' if here else 'on this server ' if hosted() else 'here '}· {plain(cost(pick))}",
         icon=":material/play_arrow:",
         type="primary" if primary else "secondary",
         width="stretch",
@@ -91,7 +91,7 @@ def _try_button(pick: Pick, here: bool, key: str, try_it: Try, primary: bool = F
         on_click=try_it,
         args=(pick,),
         wrap=True,
-        help="Fetches the file unless it is here already, runs it on this computer and measures it.",
+        help=f"Fetches the file unless it is here already, runs it on {server_name()} and measures it.",
     )
 
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from recommender.device import from_json, preset, ram_options, with_overrides
+from recommender.device.visitor import BROWSER
 from recommender.engine.scoring import priorities
 from recommender.engine.words import count, size
 from recommender.errors import RecommenderError
 from recommender.share import LONGEST_SPECS
 from recommender.types import Device, Need
-from recommender.ui import limits
+from recommender.ui import limits, visitor_input
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog, preset_names, this_device
+from recommender.ui.resources import catalog, hosted, preset_names, this_device
 from recommender.ui.words import plain
 
 _LABEL = 84  # pixels: both questions start on the same line down the page
 HERE, LISTED, TYPED = "This computer", "From the list", "Paste specs"
 ADJUSTED = ("total", "free", "vram", "bandwidth")  # parameters of the URL that correct a machine
+YOURS, SERVER = "Your device", "This server"
+_ORIGINS = {BROWSER: "from your browser"}
+# Fields whose origin is shown: of a device that a browser described, the free memory is anyone's guess.
+_SHOWN_OF = {
+    False: ("ram_bytes", "ram_free_bytes", "bandwidth_bytes_per_s", "gpus"),
+    True: ("os", "ram_bytes", "bandwidth_bytes_per_s"),
+}
+_LOCAL, _HOSTED = (HERE, LISTED, TYPED), (YOURS, LISTED, TYPED, SERVER)
+_ELSEWHERE = ":small[:material/cloud: Hosted: this page runs on another computer; speeds are for your device.]"
+_ON_SERVER = (
+    ":small[:material/cloud: Hosted: these are the speeds of the computer that this page runs on, not of yours.]"
+)
 
 
 @dataclass(frozen=True)
@@ -32,41 +45,52 @@ class Asked:
 
 
 def device_input() -> Asked | None:
-    """Ask for the device; ``None`` after a hint or an error was shown instead."""
+    """Ask for the device; ``None`` after a hint or an error was shown instead.
+
+    Through the hosted door the visitor's browser proposes it, and the machine that the app runs on is another choice.
+    """
+    choices = _HOSTED if hosted() else _LOCAL
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**You have**", width=_LABEL)
         where = st.segmented_control(
             "Your device",
-            [HERE, LISTED, TYPED],
-            default=HERE,
+            choices,
+            default=choices[0],
             key="device",
             required=True,
             label_visibility="collapsed",
             **BOUND,
         )
+        where = where or choices[0]
         chosen, ram = _listed() if where == LISTED else (None, None)
-        given = _adjustments()
+        given = _adjustments(yours=where == YOURS)
     text = _pasted() if where == TYPED else ""
+    device = None
     try:
         if where == LISTED:
             if chosen is None:
                 st.info("Pick a machine from the list; the answer follows at once.", icon=":material/devices:")
-                return None
-            device = preset(chosen, ram)
+            else:
+                device = preset(chosen, ram)
         elif where == TYPED:
             if not text.strip():
                 st.info("Paste what `recommender device --json` prints there.", icon=":material/data_object:")
-                return None
-            device = from_json(text)
+            else:
+                device = replace(from_json(text), id="pasted")  # that machine's "this one" is another than ours
         else:
-            device = this_device()
-        device = with_overrides(device, **given) if given else device
+            device = visitor_input.described() if where == YOURS else this_device()
+        device = with_overrides(device, **given) if device and given else device
     except RecommenderError as error:
         st.error(plain(str(error)), icon=":material/error:")
-        return None
-    here = where not in (LISTED, TYPED)
-    _line(device, here)
-    return Asked(device, here)
+        device = None
+    here = where in (HERE, SERVER)
+    if device is not None:
+        _line(device, here)
+    if where == YOURS:
+        visitor_input.ask()
+    if choices is _HOSTED:
+        st.caption(_ON_SERVER if here else _ELSEWHERE)
+    return None if device is None else Asked(device, here)
 
 
 def _listed() -> tuple[str | None, float | None]:
@@ -143,10 +167,12 @@ def _forget_shared() -> None:
     st.query_params.pop("specs", None)
 
 
-def _adjustments() -> dict[str, float]:
-    """The few numbers a person may know better."""
+def _adjustments(yours: bool) -> dict[str, float]:
+    """The few numbers a person may know better, and what their browser said of their device."""
     with st.popover("Adjust", icon=":material/tune:", help="Correct memory and bandwidth", key="adjust"):
         st.caption("Leave a field empty to keep what is known.")
+        if yours:
+            visitor_input.corrections()
         total = st.number_input("Memory, GiB", min_value=0.1, value=None, key="total", **BOUND)
         free = st.number_input("Free memory, GiB", min_value=0.0, value=None, key="free", **BOUND)
         video = st.number_input("GPU memory, GiB", min_value=0.0, value=None, key="vram", **BOUND)
@@ -162,17 +188,16 @@ def _ask_for_probe() -> None:
 
 def _line(device: Device, here: bool) -> None:
     origins = dict.fromkeys(
-        device.sources[name]
-        for name in ("ram_bytes", "ram_free_bytes", "bandwidth_bytes_per_s", "gpus")
-        if device.sources.get(name)
+        device.sources[name] for name in _SHOWN_OF[device.id == BROWSER] if device.sources.get(name)
     )
-    marks = " ".join(f":gray-badge[{origin}]" for origin in origins)
+    marks = " ".join(f":gray-badge[{_ORIGINS.get(origin, origin)}]" for origin in origins)
+    name = f"{device.name[:1].upper()}{device.name[1:]}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(
-            f":small[:material/memory: **{plain(device.name)}** · {plain(device_line(device))} {marks}]",
+            f":small[:material/memory: **{plain(name)}** · {plain(device_line(device))} {marks}]",
             width="content",
         )
-        if here:
+        if here and not hosted():
             known = device.sources.get("bandwidth_bytes_per_s") == "measured"
             st.button(
                 "Probe again" if known else "Probe this computer: about 10 s",
@@ -189,11 +214,16 @@ def device_line(device: Device) -> str:
     """One line: memory, processor, GPU and bandwidth."""
     parts = []
     if device.ram_bytes is not None:
-        free = f", {size(device.ram_free_bytes)} free" if device.ram_free_bytes is not None else ""
-        parts.append(f"{size(device.ram_bytes)} memory{free}")
+        guessed = device.id == BROWSER and device.sources.get("ram_free_bytes") == "derived"
+        left = None if guessed else device.ram_free_bytes
+        free = f", {size(left)} free" if left is not None else ""
+        least = "at least " if device.sources.get("ram_bytes") == "lower bound" else ""
+        parts.append(f"{least}{size(device.ram_bytes)} memory{free}")
     if device.cpu_model and device.cpu_model not in device.name:
         parts.append(device.cpu_model)
-    if device.physical_cores:
+    if device.id == BROWSER and device.usable_threads:
+        parts.append(f"{device.usable_threads} logical cores")
+    elif device.physical_cores:
         parts.append(f"{device.physical_cores} cores")
     for gpu in device.gpus:
         amount = f" {size(gpu.memory_bytes)}" if gpu.memory_bytes and not gpu.unified else ""

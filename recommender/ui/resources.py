@@ -11,6 +11,7 @@ from recommender.catalog.queries import runtimes
 from recommender.catalog.refresh_job import RefreshJob
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.device import presets, this_machine
+from recommender.device.detect import THIS_MACHINE
 from recommender.door import door
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration
@@ -157,7 +158,12 @@ def measurements() -> tuple[Measurement, ...]:
 
 
 def calibration_of(device: Device) -> Calibration | None:
-    """What was measured on this hardware, as a correction of the estimates."""
+    """What was measured on this hardware, as a correction of the estimates.
+
+    Through the hosted door the server's runs say nothing of a visitor's device, even of the same make.
+    """
+    if hosted() and device.id != THIS_MACHINE:
+        return None
     return calibration_here(device, catalog(), measurements())
 
 

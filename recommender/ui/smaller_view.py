@@ -10,7 +10,7 @@ from recommender.engine.words import size
 from recommender.errors import RecommenderError
 from recommender.runner.protocol import RunRequest
 from recommender.ui.memory_bar import charged_bytes
-from recommender.ui.resources import calibration_of, catalog, this_device
+from recommender.ui.resources import calibration_of, catalog, server_name, this_device
 from recommender.ui.sources import source_of
 from recommender.ui.start import PROMPT, start
 from recommender.ui.words import plain
@@ -22,8 +22,8 @@ def offer(failed: RunRequest, key: str) -> None:
     if failed.predicted_memory_bytes and device.ram_free_bytes is not None:
         short = failed.predicted_memory_bytes - device.ram_free_bytes
         st.caption(
-            f"By estimate it needs {size(failed.predicted_memory_bytes)}; {size(device.ram_free_bytes)} is free now"
-            + (f": short by {size(short)}." if short > 0 else ".")
+            f"By estimate it needs {size(failed.predicted_memory_bytes)}; {size(device.ram_free_bytes)} is free "
+            f"on {server_name()} now" + (f": short by {size(short)}." if short > 0 else ".")
         )
     request = EstimateRequest(
         failed.model_id,

@@ -8,7 +8,7 @@ import streamlit as st
 
 from recommender import paths
 from recommender.engine.words import count
-from recommender.ui.resources import administers, catalog, server_name
+from recommender.ui.resources import administers, catalog, hosted, server_name
 from recommender.ui.words import badge
 
 _ORIGINS = {
@@ -36,8 +36,14 @@ compute buffer as the runtime reserves it, and the runtime itself; set against *
 
 **Speed.** Decode time per token is an overhead per layer plus the bytes read (weights and cache at that depth) over
 effective bandwidth; prefill is bound by compute or bandwidth, whichever is slower. The coefficients are fitted from
-published runs by a script in the repository and stand in a table with their errors. A run on the same computer
+published runs by a script in the repository and stand in a table with their errors. A run on the same device
 corrects them.
+
+**Your device.** Where the app runs on your own computer, it looks there: memory, processor and GPU as the operating
+system names them. Where it runs elsewhere, your browser is asked: logical cores, operating system, GPU, and memory as a
+lower bound, because browsers round it and stop at a limit. The GPU's name is looked up in the list of machines; what
+stays unknown is assumed and marked so. It proposes, you confirm; what you confirm stands in the page's address, and the
+server keeps none of it. A server's own measurements never correct the numbers of your device.
 
 **Quality.** Benchmark scores of many evaluators are put on one scale per capability, gaps are filled from size, age and
 kind, and each figure carries its standard error and the number of scores behind it. What quantization costs depends on
@@ -47,6 +53,10 @@ the type and on the model's size, from published divergence and perplexity table
 shown on the card.
 """
 )
+if hosted():
+    st.caption("Hosted: this page runs on another computer than yours. Runs that it offers are on this server.")
+else:
+    st.caption("Local: this page runs on your own computer, and runs are on it.")
 st.subheader("How well speeds are predicted", anchor=False)
 with (paths.catalog_dir() / "speed_coefficients.csv").open(encoding="utf-8", newline="") as file:
     rows = list(csv.DictReader(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from recommender.catalog.queries import runtimes_for, variant_columns
-from recommender.device import preset
+from recommender.device import device_key, preset
 from recommender.engine.device_classes import device_classes
 from recommender.engine.plan import Found, Plan, plan, sentences
 from recommender.engine.plan_steps import Step, steps
@@ -13,10 +13,11 @@ from recommender.engine.recommend import recommend
 from recommender.engine.words import count, rate, seconds, size
 from recommender.errors import RecommenderError
 from recommender.plan_text import ORDER, named
-from recommender.types import Figure, Need, Pick
+from recommender.types import Device, Figure, Need, Pick
 from recommender.ui.limits import ANY, BOUND
 from recommender.ui.plan_chart import token_time, token_time_words
-from recommender.ui.resources import catalog, preset_names, this_device
+from recommender.ui.resources import catalog, hosted, preset_names, this_device
+from recommender.ui.visitor_input import described
 from recommender.ui.words import badge, plain
 
 _NAMED, _GOOD = "A model", "Any model that is good enough"
@@ -24,10 +25,15 @@ _EXAMPLES = 3
 _FOUND = "The least found"
 
 
-@st.cache_data(ttl=600, show_spinner=False)
 def _usual_model() -> str:
-    """What Find would name for this computer: a model that means something to the person."""
-    picks = recommend(this_device(), Need(), catalog(), top=1).picks
+    """What Find would name for the person's device: a model that means something to them."""
+    device = described() if hosted() else this_device()
+    return _pick_on(device_key(device), device) if device else catalog().models()[0].model_id
+
+
+@st.cache_data(ttl=600, max_entries=50, show_spinner=False)
+def _pick_on(key: str, _device: Device) -> str:
+    picks = recommend(_device, Need(), catalog(), top=1).picks
     return picks[0].model_id if picks else catalog().models()[0].model_id
 
 
