@@ -62,7 +62,7 @@ class Device:
     """A machine to run models on: this one, a preset, or one that was typed in.
 
     ``sources`` says per field where its value comes from: "detected", "preset", "entered", "derived",
-    "assumed" or "lower bound"; a field without an entry is unknown.
+    "assumed", "lower bound" or "browser"; a field without an entry is unknown.
     """
 
     id: str
