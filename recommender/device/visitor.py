@@ -32,6 +32,7 @@ _NAMES = {
     ("macos", "laptop"): "a Mac",
     ("macos", "desktop"): "a Mac",
 }
+_APPLE_GPU = "Apple GPU"
 _MOBILE = ("phone", "tablet")
 # Column of ``devices.csv`` → the fields that are unsure where machines differ in it.
 _COLUMNS = {
@@ -267,9 +268,13 @@ def _listed(rows: Sequence[Row], said: Said) -> Device:
     for column, names in _COLUMNS.items():
         if least["role"] != "card" and (not one_chip or len({row[column] for row in rows}) > 1):
             sources |= {name: "assumed" for name in names if name in sources}
-    kind = said.kind or device.kind
+    kind, gpus = said.kind or device.kind, device.gpus
+    if len({row["gpu_name"] for row in rows}) > 1 and least["role"] != "card":
+        told = _APPLE_GPU if least["gpu_vendor"] == "apple" else read_renderer(said.gpu).name
+        gpus = tuple(replace(gpu, name=told or gpu.name) for gpu in gpus)  # which of them it is, nobody said
     return replace(
         device,
+        gpus=gpus,
         name=_name(said.os, kind),
         kind=kind,
         arch=said.arch or device.arch,

@@ -104,7 +104,7 @@ def test_of_several_machines_with_one_chip_the_least_is_answered_for() -> None:
     assert device.cpu_model == "Apple M2"
     assert device.sources["bandwidth_bytes_per_s"] == "preset"
     assert device.gpus[0].fp16_flops == min(preset(one).gpus[0].fp16_flops or 1e15 for one in matches(said))
-    assert device.name == "a Mac"
+    assert (device.name, device.gpus[0].name) == ("a Mac", "Apple GPU")
 
 
 def test_a_machine_that_only_shares_its_gpu_is_not_named_as_the_visitors() -> None:
