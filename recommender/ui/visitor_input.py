@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from recommender.device import preset, ram_options
+from recommender.device import Preset, preset, presets, ram_options
 from recommender.device.renderer import read_renderer
 from recommender.device.visitor import (
     ARCHITECTURES,
@@ -69,7 +69,10 @@ def corrections() -> None:
 def described() -> Device | None:
     """The device as far as it is known; ``None`` when nothing useful is. Read after :func:`corrections` were drawn."""
     machine = _machine()
-    return preset(machine) if machine else propose(_known())
+    if machine is None:
+        return propose(_known())
+    os = st.session_state.get(_OS)
+    return preset(machine, os=os if os in _preset(machine).os_options else None)
 
 
 def ask() -> None:
@@ -120,10 +123,14 @@ def _machine() -> str | None:
     return chosen if chosen in names else None
 
 
+def _preset(preset_id: str) -> Preset:
+    return next(one for one in presets() if one.id == preset_id)
+
+
 def _which(said: Said) -> str | None:
     """Ask which of the machines that match it is."""
     names, machine = preset_names(), _machine()
-    found = list(matches(said))
+    found = [one for one in matches(said) if _preset(one).role != "card"]
     if machine and machine not in found:
         found.insert(0, machine)
     if not found:
@@ -253,8 +260,9 @@ def _answer(name: str) -> object:
 
 
 def _machine_chosen(said: Said) -> None:
-    """Its memory goes into the URL too: what the browser says is not known wherever the link is opened."""
+    """System and memory go into the URL too: what this browser says is not known wherever the link is opened."""
     machine = st.session_state.get(_MACHINE)
+    st.session_state[_OS] = said.os or None if machine else None
     several = machine in preset_names() and len(ram_options(machine)) > 1
     st.session_state["total"] = memory_options(said, machine)[0] if several and said.memory_gib else None
 

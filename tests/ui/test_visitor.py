@@ -120,6 +120,17 @@ def test_the_machine_that_it_is_may_be_chosen_from_those_that_match(open_page: O
     assert _answer(again) == chosen
 
 
+def test_a_chosen_machine_keeps_the_system_that_the_browser_said(open_page: Open, says: Any, blind: None) -> None:
+    says({}, replace(LAPTOP, os="linux"))
+    app = open_page()
+    assert "NVIDIA GeForce RTX 4060 Mobile" not in app.selectbox(key="my_machine").options, "a card is no machine"
+    app.selectbox(key="my_machine").set_value("legion-5-rtx-4060").run()
+    assert not app.exception
+    assert app.session_state["my_os"] == "linux"
+    app.selectbox(key="my_machine").set_value(None).run()
+    assert "at least 16.0 GiB memory" in _texts(app), "back to what the browser says"
+
+
 def test_a_phone_that_names_itself_is_confirmed_by_its_name(open_page: Open, says: Any, blind: None) -> None:
     says({}, Said(os="android", kind="phone", arch="arm64", model="Pixel 8", cores=9, memory_gib=8, gpu="Mali-G715"))
     app = open_page()
