@@ -76,7 +76,7 @@ def read_answers(answers: object) -> Said:
     """What a browser answered, or claims to have answered. Whatever makes no sense counts as not said."""
     given = answers if isinstance(answers, Mapping) else {}
     agent, platform = _text(given, "user_agent"), _text(given, "platform")
-    gpu = next((_text(given, name) for name in ("webgl", "webgpu") if _text(given, name)), "")
+    gpu = _gpu(_text(given, "webgl"), _text(given, "webgpu"))
     os, kind = _system(agent, platform, _number(given, "touch_points") or 0)
     if os == "android" and given.get("mobile") is True:
         kind = "phone"
@@ -91,6 +91,13 @@ def read_answers(answers: object) -> Said:
         gpu=gpu,
         quota_bytes=_number(given, "quota_bytes"),
     )
+
+
+def _gpu(webgl: str, webgpu: str) -> str:
+    """WebGL names the GPU, where it does not draw in software; WebGPU its family: "nvidia ada", "apple metal-3"."""
+    if webgpu and not read_renderer(webgl).name:
+        return replace(read_renderer(webgpu), exact=False).text
+    return webgl
 
 
 def read_bandwidth(answer: object) -> float | None:

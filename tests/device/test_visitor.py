@@ -85,6 +85,15 @@ def test_system_form_and_processor_are_read_from_what_a_browser_says(
     assert (said.os, said.kind, said.arch) == (os, kind, arch)
 
 
+def test_webgpu_tells_the_family_where_webgl_tells_nothing() -> None:
+    mac = read_answers({"user_agent": MAC, "webgl": "Google SwiftShader", "webgpu": "apple metal-3"})
+    assert "macbook-air-m2" in matches(mac)
+    windows = read_answers({"user_agent": WINDOWS, "webgpu": "nvidia ada"})
+    assert matches(windows) == ()
+    assert read_renderer(windows.gpu).vendor == "nvidia"
+    assert read_answers({"webgl": M2, "webgpu": "apple metal-3"}).gpu == M2
+
+
 def test_a_laptop_with_a_card_is_answered_for_with_the_cards_own_figures() -> None:
     answers = {"user_agent": WINDOWS, "cores": 16, "memory_gib": 16, "webgl": RTX_4060}
     device, card = propose(read_answers(answers)), preset("rtx-4060-laptop")

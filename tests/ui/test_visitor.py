@@ -156,6 +156,15 @@ def test_text_in_the_address_is_shown_as_text(open_page: Open, says: Any) -> Non
     assert "[x](" not in line
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [{"my_cores": "9" * 40}, {"my_os": "BeOS"}, {"my_machine": "<b>x</b>"}, {"my_os": "Windows", "my_gpu": "A" * 5000}],
+)
+def test_nonsense_in_the_address_is_as_good_as_none(nonsense: dict[str, str], open_page: Open, says: Any) -> None:
+    says({}, MAC)
+    assert _answer(open_page(**nonsense))
+
+
 def test_the_server_is_a_choice_of_its_own_and_is_called_so(open_page: Open, says: Any) -> None:
     says(WINDOWS)
     app = open_page(device="This server")
