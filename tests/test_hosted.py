@@ -76,6 +76,8 @@ def page(browser: Any) -> Iterator[Any]:
 
 def _sign_in(page: Any, address: str, who: str) -> None:
     page.goto(f"{address}/explore")
+    page.get_by_text("logical cores").first.wait_for()  # the browser's answer draws the page once more
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Sign in to administer").click()
     page.locator("input[name=sub]").fill(who)
     page.get_by_role("button", name=re.compile("authorize", re.IGNORECASE)).first.click()
