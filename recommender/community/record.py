@@ -36,7 +36,7 @@ __all__ = [
 
 FORMAT = 1
 _ELSEWHERE = "openai"  # a server at an address: what it runs on is not known
-_NO_PART_OF_THE_KEY = ("id", "app")
+_NO_PART_OF_THE_KEY = {"id", "app"}
 
 _CONFIG: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -258,6 +258,8 @@ def read_record(text: str) -> SharedRun | str:
         found = _adapter().validate_json(text)
     except ValidationError as error:
         return _reason(error)
+    if found.model_id not in _shipped_models():
+        return "Its model is not in the catalog that ships."
     if found.id != _key(found):
         return "Its key is not that of its content."
     for name in ("decode", "prefill"):
@@ -273,7 +275,7 @@ def _adapter() -> TypeAdapter[SharedRun]:
 
 
 def _key(run: SharedRun) -> str:
-    content = {name: value for name, value in asdict(run).items() if name not in _NO_PART_OF_THE_KEY}
+    content = _adapter().dump_python(run, exclude=_NO_PART_OF_THE_KEY)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 

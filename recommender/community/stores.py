@@ -13,7 +13,7 @@ __all__ = ["LONGEST_CHARACTERS", "MOST_ROWS", "CommunityStore", "Row", "open_sto
 
 # Rows that are read at most; more would only cost time. They are taken in the order of their keys, which are hashes:
 # a random part of what is there.
-MOST_ROWS = 20_000
+MOST_ROWS = 5_000
 LONGEST_CHARACTERS = 16_384  # of a record; a real one has some 2,000
 
 

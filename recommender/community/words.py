@@ -9,7 +9,7 @@ from recommender.community.judging import BROWSER, SetAside, rule
 from recommender.engine.words import count, rate
 from recommender.present import jsonable
 
-__all__ = ["counts_words", "range_words", "set_aside_title", "summary_json", "summary_text"]
+__all__ = ["correction_words", "counts_words", "range_words", "set_aside_title", "summary_json", "summary_text"]
 
 
 def summary_json(found: Summary) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def summary_text(found: Summary) -> str:
         return "Nothing was shared yet."
     lines = [
         f"{one.device}: {one.model_id} {one.quantization} on {one.runtime} ({one.version}, {one.side.upper()}): "
-        f"{range_words(one.decode_tokens_per_s)}; {counts_words(one)}"
+        f"{range_words(one.decode_tokens_per_s)}; {counts_words(one)}; corrects estimates: {correction_words(one)}"
         for one in found.groups
     ]
     if found.set_aside:
@@ -39,14 +39,18 @@ def range_words(median: Median) -> str:
 
 
 def counts_words(group: Group) -> str:
-    """How many shared it, and what that is good for."""
-    of = f"{count(group.runs)} {'run' if group.runs == 1 else 'runs'} of {count(group.contributors)}"
-    who = f"{of} {'contributor' if group.contributors == 1 else 'contributors'}"
+    """How many shared it: "4 runs of 3 contributors"."""
+    runs = f"{count(group.runs)} {'run' if group.runs == 1 else 'runs'}"
+    return f"{runs} of {count(group.contributors)} {'contributor' if group.contributors == 1 else 'contributors'}"
+
+
+def correction_words(group: Group) -> str:
+    """Whether it corrects estimates, and why not."""
     if group.corrects:
-        return f"{who}, corrects estimates"
+        return "yes"
     if group.runtime.startswith(BROWSER):
-        return f"{who}, in a browser: corrects nothing outside it"
-    return f"{who}, fewer than {rule('calibration_contributors'):g}: corrects nothing yet"
+        return "no: measured in a browser"
+    return f"not yet: fewer than {rule('calibration_contributors'):g} contributors"
 
 
 def set_aside_title(one: SetAside) -> str:
