@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from recommender.catalog.build import remove_leftovers
-from recommender.catalog.database import connect, not_writable
+from recommender.catalog.database import connect, first_line
 from recommender.community.stores import LONGEST_CHARACTERS, MOST_ROWS, Row
 from recommender.errors import CatalogError, NotWritableError
 
@@ -58,7 +58,7 @@ class FolderStore:
         """As the Protocol says. A merge may remove files meanwhile: then the folder is read again."""
         for _ in range(_TRIES):
             before = self._files()
-            found = self._read(before, device_key)
+            found = self._rows(before, device_key)
             if found is not None and before == self._files():
                 break
         if found is None:
@@ -73,52 +73,46 @@ class FolderStore:
         """
         remove_leftovers(self._folder.glob(f"*{_UNFINISHED}"))
         files = self._files()
-        readable = [path for path in files if _readable(path)]
-        unreadable = tuple(path.name for path in files if path not in readable and path.exists())
-        if not readable:
+        with closing(connect()) as connection:
+            source = _read(connection, files)
+        unreadable = tuple(path.name for path in files if path not in source.files and path.exists())
+        if not source.files:
             return Merged(0, 0, unreadable)
-        source = f"SELECT DISTINCT {_COLUMNS} FROM {_of(readable)}"
 
         def write(connection: DuckDBPyConnection, path: str) -> None:
-            connection.execute(f"COPY ({source} ORDER BY id) TO {path} (FORMAT parquet, COMPRESSION zstd)")
+            rows = f"SELECT DISTINCT id, device_key, record FROM ({source.query}) ORDER BY id"
+            connection.execute(f"COPY ({rows}) TO {path} (FORMAT parquet, COMPRESSION zstd)")
 
         try:
             merged = self._write("merged", write)
         except NotWritableError:
-            if all(path.exists() for path in readable):
+            if all(path.exists() for path in source.files):
                 raise
             return self.merge()  # another merge was faster
-        for path in readable:
+        for path in source.files:
             path.unlink(missing_ok=True)
         with closing(connect()) as connection:
-            [[rows]] = connection.execute(f"SELECT count(*) FROM {_of([merged])}").fetchall()
-        return Merged(rows, len(readable), unreadable)
+            [[rows]] = connection.execute(f"SELECT count(*) FROM ({_read(connection, [merged]).query})").fetchall()
+        return Merged(rows, len(source.files), unreadable)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{_ENDING}"))
 
-    def _read(self, files: Sequence[Path], device_key: str | None) -> list[Row] | None:
-        """Every row once; ``None`` when a file went away meanwhile. What is no such Parquet file is left out."""
-        if not files:
-            return []
-        query = (
-            f"SELECT DISTINCT id, device_key, record FROM (SELECT {_COLUMNS} FROM {{files}}) "
-            f"WHERE device_key = coalesce(?, device_key) AND length(record) <= {LONGEST_CHARACTERS} "
-            f"ORDER BY id LIMIT {MOST_ROWS}"
-        )
+    def _rows(self, files: Sequence[Path], device_key: str | None) -> list[Row] | None:
+        """Every row once; ``None`` when a file went away meanwhile."""
         with closing(connect()) as connection:
+            source = _read(connection, files)
+            if not source.files:
+                return None if any(not path.exists() for path in files) else []
             try:
-                found = connection.execute(query.format(files=_of(files)), [device_key])
+                found = connection.execute(
+                    f"SELECT DISTINCT id, device_key, record FROM ({source.query}) "
+                    f"WHERE device_key = coalesce(?, device_key) AND length(record) <= {LONGEST_CHARACTERS} "
+                    f"ORDER BY id LIMIT {MOST_ROWS}",
+                    [device_key],
+                )
             except duckdb.Error:
-                good = [path for path in files if _readable(path)]
-                if not all(path.exists() for path in files):
-                    return None
-                if not good:
-                    return []
-                try:
-                    found = connection.execute(query.format(files=_of(good)), [device_key])
-                except duckdb.Error:
-                    return None
+                return None
             return [Row(*values) for values in found.fetchall() if None not in values]
 
     def _write(self, what: str, write: Callable[[DuckDBPyConnection, str], Any]) -> Path:
@@ -128,30 +122,52 @@ class FolderStore:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with closing(connect()) as connection:
-                write(connection, _quoted(unfinished))
+                write(connection, _text(str(unfinished)))
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
             unfinished.rename(final)
         except (OSError, duckdb.Error) as error:
-            unfinished.unlink(missing_ok=True)
-            raise not_writable("Shared measurements", self._folder, error) from error
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise NotWritableError(
+                f"Shared measurements cannot be written to {self._folder}: {first_line(error)}. Free some room there, "
+                "or name another folder in the setting `community`."
+            ) from error
         return final
 
 
-def _readable(path: Path) -> bool:
-    with closing(connect()) as connection:
+@dataclass(frozen=True)
+class _Source:
+    """The rows of some files as SQL, and of which files: those that can be read and have the columns."""
+
+    query: str
+    files: tuple[Path, ...]
+
+
+def _read(connection: DuckDBPyConnection, files: Sequence[Path]) -> _Source:
+    """All files in one query where that can be done; with one among them that is none of ours, each by itself."""
+
+    def can_be_read(query: str) -> bool:
         try:
-            connection.execute(f"SELECT count(id || device_key || record) FROM {_of([path])}").fetchall()
+            connection.execute(f"SELECT count(id || device_key || record) FROM ({query})").fetchall()
         except duckdb.Error:
             return False
-    return True
+        return True
+
+    if not files:
+        return _Source("", ())
+    if can_be_read(together := _query(files)):
+        return _Source(together, tuple(files))
+    good = tuple(path for path in files if can_be_read(_query([path])))
+    return _Source(" UNION ALL ".join(_query([path]) for path in good), good)
 
 
-def _of(files: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(map(_quoted, files))}], union_by_name = true)"
+def _query(files: Sequence[Path]) -> str:
+    """The rows of these files. Brackets and stars in a path are no pattern."""
+    paths = ("".join(f"[{char}]" if char in "*?[" else char for char in str(path)) for path in files)
+    return f"SELECT {_COLUMNS} FROM read_parquet([{', '.join(map(_text, paths))}])"
 
 
-def _quoted(path: Path) -> str:
-    """A path as SQL text. Brackets and stars in it are no pattern."""
-    escaped = "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
-    return "'" + escaped.replace("'", "''") + "'"
+def _text(value: str) -> str:
+    """A literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"
