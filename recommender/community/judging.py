@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["BROWSER", "Counted", "SetAside", "beyond_others", "judged", "rule"]
 
 BROWSER = "wllama"  # in a browser page: an engine of its own, whatever it is compiled from
+_LEAST = 1e-9  # tokens per second: an estimate beyond it, or beyond its inverse, is of no machine
 _MAD_TO_DEVIATION = 1.4826  # of a Gaussian
 
 
@@ -218,4 +219,4 @@ def _request(run: SharedRun, device: Device) -> EstimateRequest:
 
 
 def _sound(figure: Figure) -> bool:
-    return all(math.isfinite(value) and value > 0 for value in (figure.low, figure.value, figure.high))
+    return all(_LEAST < value < 1 / _LEAST for value in (figure.low, figure.value, figure.high))

@@ -45,10 +45,10 @@ Name = Annotated[str, StringConstraints(max_length=160, pattern=r"^[^\x00-\x1f\x
 Given = Annotated[str, StringConstraints(min_length=1, max_length=160, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
 Day = Annotated[str, StringConstraints(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")]
-Speed = Annotated[float, Interval(gt=0, le=1e9)]  # tokens per second
+Speed = Annotated[float, Interval(ge=1e-6, le=1e9)]  # tokens per second
 Seconds = Annotated[float, Interval(ge=0, le=1e6)]
 Bytes = Annotated[float, Interval(ge=0, le=1e15)]
-Rate = Annotated[float, Interval(gt=0, le=20_000)]  # GB/s; the fastest of devices.csv has 5,300
+Rate = Annotated[float, Interval(ge=1e-3, le=20_000)]  # GB/s; the fastest of devices.csv has 5,300
 Tokens = Annotated[int, Interval(ge=1, le=10_000_000)]
 Count = Annotated[int, Interval(ge=1, le=65_536)]
 
@@ -64,7 +64,7 @@ class SharedGpu:
     backend: Literal["", "cuda", "metal", "rocm", "vulkan"]
     memory_gib: Annotated[int, Interval(ge=0, le=65_536)] | None
     bandwidth_gb_s: Rate | None
-    fp16_tflops: Annotated[float, Interval(gt=0, le=100_000)] | None
+    fp16_tflops: Annotated[float, Interval(ge=1e-3, le=100_000)] | None
     compute_capability: Name
     unified: bool
 

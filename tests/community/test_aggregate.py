@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recommender import paths
 from recommender.calibrated import calibration_here
 from recommender.catalog.store import Catalog
-from recommender.community import feed
+from recommender.community import feed, judging
 from recommender.community.aggregate import as_measurement, summary
 from recommender.community.record import record_text, row_of
 from recommender.community.stores import Row, open_store
@@ -74,6 +74,21 @@ def test_what_is_far_from_the_estimate_for_its_own_settings_is_set_aside(
     odd = row(replace(right, **{name: getattr(wrong, name) for name in names}), laptop)
     [aside] = summary([odd], catalog, laptop).set_aside
     assert f"{phase} is too far from the estimate" in aside.reason
+
+
+def test_where_the_estimate_is_sure_less_is_too_far(
+    workstation: Device, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_physics = judging._rules() | {"bandwidth_times": 1e9}
+    monkeypatch.setattr(judging, "_rules", lambda: without_physics)
+    run = measured(workstation, catalog, 1.0)
+    [one] = summary([row(run, workstation)], catalog, workstation).groups[0].counted
+    width = math.log(one.decode.high / one.decode.value)
+    for ranges, aside in ((4.5, 0), (5.5, 1)):
+        assert ranges * width < math.log(10)
+        speed = one.decode.value * math.exp(ranges * width)
+        odd = replace(run, decode_low=speed, decode_tokens_per_s=speed, decode_high=speed)
+        assert len(summary([row(odd, workstation)], catalog, workstation).set_aside) == aside
 
 
 def test_one_among_many_that_disagrees_is_set_aside_and_does_not_move_the_median(
@@ -276,8 +291,8 @@ CHANGES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows=st.lists(CHANGES | st.text() | st.binary().map(repr), max_size=6))
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(CHANGES | st.text() | st.binary().map(repr), max_size=4))
 def test_whatever_rows_are_in_the_store_medians_are_finite_within_what_was_shared_and_nothing_fails(
     rows: list[Any], catalog: Catalog
 ) -> None:
