@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from recommender import settings
@@ -19,6 +20,8 @@ __all__ = ["measured_elsewhere", "share", "shared_with_all", "shared_with_this_h
 
 _KEPT_S = 600.0
 _KEPT_AFTER_FAILURE_S = 60.0  # a database that hangs must not hold up every answer
+
+_TURN = Lock()  # one reads, whoever comes meanwhile takes what was read before
 
 # (until, summary, why it could not be read) by setting and hardware ("" for all)
 _Kept = dict[tuple[str, str], tuple[float, Summary, str]]
@@ -55,14 +58,27 @@ def _read(catalog: Catalog, device: Device | None) -> tuple[Summary, str]:
     setting, hardware = settings.community(), shared_key(device) if device else None
     key = (setting, repr((hardware, device and device.bandwidth_bytes_per_s)))
     known = _kept(catalog).get(key)
-    if known is None or known[0] < time.monotonic():
-        try:
-            found, problem = summary(open_store(setting).rows(hardware), catalog, device), ""
-        except RecommenderError as error:
-            found, problem = Summary((), ()), str(error)
-        until = time.monotonic() + (_KEPT_AFTER_FAILURE_S if problem else _KEPT_S)
-        known = _kept(catalog)[key] = (until, found, problem)
-    return known[1], known[2]
+    if known and (known[0] > time.monotonic() or not _TURN.acquire(blocking=False)):
+        return known[1:]  # fresh, or somebody is reading it anew just now
+    if not known:
+        _TURN.acquire()
+    try:
+        known = _kept(catalog).get(key)
+        if known is None or known[0] < time.monotonic():
+            known = _kept(catalog)[key] = _read_anew(setting, hardware, catalog, device)
+    finally:
+        _TURN.release()
+    return known[1:]
+
+
+def _read_anew(
+    setting: str, hardware: str | None, catalog: Catalog, device: Device | None
+) -> tuple[float, Summary, str]:
+    try:
+        found, problem = summary(open_store(setting).rows(hardware), catalog, device), ""
+    except RecommenderError as error:
+        found, problem = Summary((), ()), str(error)
+    return time.monotonic() + (_KEPT_AFTER_FAILURE_S if problem else _KEPT_S), found, problem
 
 
 def _kept(catalog: Catalog) -> _Kept:

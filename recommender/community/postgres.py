@@ -11,7 +11,7 @@ from recommender.community.stores import LONGEST_CHARACTERS, MOST_ROWS, Row
 from recommender.errors import CommunityError
 
 _TABLE = "rightsize_shared"
-_WAIT_S = 5
+_WAIT_S = 5  # for a connection, and for each answer: a database that hangs must not hold up a page
 _LOCK = 7_151_201  # any number that no other program takes: two that make the table at once would collide
 _CREATE = f"""
 CREATE TABLE IF NOT EXISTS {_TABLE} (id text PRIMARY KEY, device_key text NOT NULL, record text NOT NULL);
@@ -33,7 +33,7 @@ class PostgresStore:
         self._address = address
 
     def add(self, row: Row) -> None:
-        with _speaking(), psycopg.connect(self._address, connect_timeout=_WAIT_S) as connection:
+        with _connected(self._address) as connection:
             if not _is_there(connection):
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
                 connection.execute(_CREATE)
@@ -43,7 +43,7 @@ class PostgresStore:
             )
 
     def rows(self, device_key: str | None = None) -> list[Row]:
-        with _speaking(), psycopg.connect(self._address, connect_timeout=_WAIT_S) as connection:
+        with _connected(self._address) as connection:
             if not _is_there(connection):
                 return []
             found = connection.execute(
@@ -51,7 +51,7 @@ class PostgresStore:
                 f"AND length(record) <= {LONGEST_CHARACTERS} ORDER BY id LIMIT {MOST_ROWS}",
                 [device_key],
             )
-            return [Row(*values) for values in found.fetchall()]
+            return [Row(*map(str, values)) for values in found.fetchall()]
 
 
 def _is_there(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
@@ -60,10 +60,13 @@ def _is_there(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
 
 
 @contextmanager
-def _speaking() -> Iterator[None]:
-    """The driver's errors as sentences. Its own texts may repeat the connection string, and with it a password."""
+def _connected(address: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection whose work is committed at the end. The driver's errors become sentences: its own texts may repeat
+    the connection string, and with it a password."""
     try:
-        yield
+        with psycopg.connect(address, connect_timeout=_WAIT_S, tcp_user_timeout=1000 * _WAIT_S) as connection:
+            connection.execute(f"SET statement_timeout = '{_WAIT_S}s'")
+            yield connection
     except psycopg.Error as error:
         text = str(error)
         if error.sqlstate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +24,8 @@ def programs() -> Path | None:
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
     """A server, as the address of its database. It refuses to run as root, so that it then runs as another account."""
+    import pwd
+
     names = {one.pw_name for one in pwd.getpwall()}
     account = next((name for name in ("postgres", "nobody") if name in names), None) if os.geteuid() == 0 else None
     rights: dict[str, object] = {}

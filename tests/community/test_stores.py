@@ -15,11 +15,11 @@ import pytest
 from recommender import paths
 from recommender.community.folder import FolderStore
 from recommender.community.stores import LONGEST_CHARACTERS, CommunityStore, Row, open_store
-from recommender.errors import BadInputError, CommunityError, NotWritableError
+from recommender.errors import BadInputError, CommunityError, NotWritableError, RuntimeMissingError
 from tests.community.postgres_server import PASSWORD, programs, running
 
 KINDS = ("local", "folder", "postgresql")
-WRITERS, EACH = 4, {"local": 15, "folder": 25, "postgresql": 50}  # DuckDB is opened for each row
+WRITERS, EACH = 4, {"local": 10, "folder": 20, "postgresql": 50}  # DuckDB is opened for each row
 WRITER = """
 import sys
 from recommender.community.stores import Row, open_store
@@ -217,6 +217,13 @@ def test_no_error_of_the_database_holds_a_part_of_its_address(postgres: str) -> 
         assert raised.value.__suppress_context__
         for part in parts:
             assert part not in str(raised.value)
+
+
+def test_without_its_driver_postgresql_is_a_sentence_that_says_how_to_add_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "recommender.community.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(RuntimeMissingError, match="extra `postgres`"):
+        open_store("postgresql://me@h/db")
 
 
 @pytest.mark.parametrize("setting", ["", "nowhere", "folder:", "mysql://u:hidden@h/d", "postgres:u:hidden@h"])

@@ -37,7 +37,7 @@ compute buffer as the runtime reserves it, and the runtime itself; set against *
 **Speed.** Decode time per token is an overhead per layer plus the bytes read (weights and cache at that depth) over
 effective bandwidth; prefill is bound by compute or bandwidth, whichever is slower. The coefficients are fitted from
 published runs by a script in the repository and stand in a table with their errors. A run on the same computer
-corrects them.
+corrects them, and so do medians that others shared of the same hardware, where sharing is on.
 
 **Quality.** Benchmark scores of many evaluators are put on one scale per capability, gaps are filled from size, age and
 kind, and each figure carries its standard error and the number of scores behind it. What quantization costs depends on
