@@ -40,9 +40,9 @@ def test_every_setting_is_an_option_a_variable_and_a_line_of_the_readme(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_values = {"door": "hosted", "community": "folder:/shared"}
-    value = given_values.get(name) or {str: "other", bool: False, int: 1234, float: 2.5}[
-        type(getattr(Settings(), name))
-    ]
+    value = (
+        given_values.get(name) or {str: "other", bool: False, int: 1234, float: 2.5}[type(getattr(Settings(), name))]
+    )
     monkeypatch.setenv(PREFIX + name.upper(), str(value))
     assert getattr(load(), name) == value
     assert f"`{PREFIX}{name.upper()}`" in README

@@ -14,7 +14,7 @@ from recommender.community.words import correction_words, set_aside_title
 from recommender.engine.words import count
 from recommender.errors import BadInputError, RecommenderError
 from recommender.types import GIB, Device, Measurement
-from recommender.ui.resources import catalog, hosted, this_device
+from recommender.ui.resources import audited, catalog, hosted, this_device
 from recommender.ui.words import badge, plain
 
 _NUMBER = st.column_config.NumberColumn
@@ -29,7 +29,7 @@ def sharing() -> bool:
 
 def share_run(run: Measurement) -> None:
     """What would be stored of one run, and the button that stores it."""
-    st.subheader("Share this run", anchor=False)
+    st.subheader("Share it with everyone", anchor=False)
     try:
         place = open_store(settings.community()).place
         record = shared_run(run, this_device())
@@ -153,6 +153,7 @@ def _is_shared(record: SharedRun) -> bool:
 def _store(record: SharedRun) -> None:
     try:
         share(record, catalog())
+        audited("measurement shared", record=record.id)
     except RecommenderError as error:
         st.session_state[_PROBLEM] = _said(error)
 

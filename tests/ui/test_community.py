@@ -25,7 +25,7 @@ from tests.ui.conftest import Open
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A folder to share in, and a history and an installation of the test's own."""
     place = f"folder:{tmp_path / 'shared'}"
-    monkeypatch.setattr(settings, "_IN_FORCE", [settings.Settings(community=place)])
+    monkeypatch.setattr(settings, "_IN_FORCE", [settings.Settings(community=place, door="local")])
     monkeypatch.setattr(paths, "measurements_database", lambda: tmp_path / "measurements.duckdb")
     monkeypatch.setattr(paths, "contributor_file", lambda: tmp_path / "contributor")
     _forget()
@@ -53,6 +53,11 @@ def history(open_page: Open, *runs: Measurement, ticked: int | None = 0) -> AppT
     return app
 
 
+def records(app: AppTest) -> list[str]:
+    """The JSON texts on the page."""
+    return [one.value for one in app.code if one.value.startswith("{")]
+
+
 def titles(app: AppTest) -> list[str]:
     return [one.value for one in app.subheader]
 
@@ -61,13 +66,13 @@ def test_what_is_shown_is_stored_letter_by_letter_and_only_after_the_button(
     open_page: Open, catalog: Catalog, place: str
 ) -> None:
     app = history(open_page, run(catalog))
-    [shown] = [one.value for one in app.code]
+    [shown] = records(app)
     assert open_store(place).rows() == []
     app.button("share").click().run()
     assert not app.exception
     [row] = open_store(place).rows()
     assert row.record == shown
-    assert [one.value for one in app.code] == [shown]
+    assert records(app) == [shown]
     assert "This run is shared." in [one.value for one in app.success]
     assert "share" not in [button.key for button in app.button]
     table = app.dataframe[1].value
@@ -78,11 +83,12 @@ def test_what_is_shown_is_stored_letter_by_letter_and_only_after_the_button(
 def test_without_the_setting_the_page_says_nothing_of_sharing(
     open_page: Open, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "_IN_FORCE", [settings.Settings()])
+    monkeypatch.setattr(settings, "_IN_FORCE", [settings.Settings(door="local")])
     app = history(open_page, run(catalog))
     text = " ".join(one.value for kind in ("markdown", "caption", "subheader") for one in app.get(kind))
-    assert "hare" not in text
-    assert not app.code
+    assert "share it" not in text.casefold()
+    assert "Shared measurements" not in text
+    assert not records(app)
 
 
 def test_a_run_that_cannot_be_shared_says_why_and_has_no_button(open_page: Open, catalog: Catalog) -> None:
@@ -94,7 +100,7 @@ def test_a_run_that_cannot_be_shared_says_why_and_has_no_button(open_page: Open,
         MeasurementStore().add(dataclasses.replace(one, measured_at="2026-12-01T00:00:00Z"))
         app = history(open_page)
         assert words in app.info[0].value
-        assert not app.code
+        assert not records(app)
         assert "share" not in [button.key for button in app.button]
         paths.measurements_database().unlink()
         resources.store.clear()
