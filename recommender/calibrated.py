@@ -15,7 +15,7 @@ from recommender import settings
 from recommender.catalog.measurements import MeasurementStore
 from recommender.device import device_key
 from recommender.engine.estimate_rows import EstimateRequest, estimate_rows
-from recommender.errors import RecommenderError
+from recommender.errors import BadInputError, RecommenderError
 from recommender.estimate.calibrate import Calibration, calibration
 from recommender.types import Device, Measurement
 
@@ -46,7 +46,11 @@ def calibration_here(
 
 
 def _shared(device: Device, catalog: Catalog) -> tuple[Measurement, ...]:
-    if not settings.community():
+    try:
+        place = settings.community()
+    except BadInputError:  # a broken settings file: `recommender community` and `serve` say so, no answer waits for it
+        place = ""
+    if not place:
         return ()
     from recommender.community.feed import measured_elsewhere
 

@@ -231,6 +231,9 @@ def test_a_place_that_cannot_be_read_takes_no_answer_down(
     monkeypatch.setenv("RIGHTSIZE_COMMUNITY", "nowhere:secret")
     assert decode(laptop, catalog) == before
     assert "secret" not in feed.shared_with_all(catalog)[1]
+    monkeypatch.delenv("RIGHTSIZE_COMMUNITY")
+    monkeypatch.setenv("RIGHTSIZE_SETTINGS", str(home / "no such file"))
+    assert decode(laptop, catalog) == before
 
 
 # ── whatever is in the store ─────────────────────────────────────────────────────────────────────────────────
