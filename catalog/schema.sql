@@ -603,6 +603,15 @@ CREATE TABLE speed_spreads (
     PRIMARY KEY (phase, side)
 );
 
+-- When a shared measurement is set aside, and when medians of them correct an estimate.
+CREATE TABLE community_rules (
+    rule VARCHAR PRIMARY KEY,
+    value DOUBLE NOT NULL CHECK (value > 0),
+    unit VARCHAR NOT NULL,
+    notes VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
+);
+
 -- What the fitted formulas predicted for measurements that were held out of their fit, tokens per second.
 CREATE TABLE speed_held_out (
     phase VARCHAR NOT NULL CHECK (phase IN ('decode', 'prefill')),

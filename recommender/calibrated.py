@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from recommender import settings
 from recommender.catalog.measurements import MeasurementStore
 from recommender.device import device_key
 from recommender.engine.estimate_rows import EstimateRequest, estimate_rows
-from recommender.errors import RecommenderError
+from recommender.errors import BadInputError, RecommenderError
 from recommender.estimate.calibrate import Calibration, calibration
 from recommender.types import Device, Measurement
 
@@ -29,15 +30,31 @@ def calibration_here(
 ) -> Calibration | None:
     """What runs on this kind of hardware say about every other model on it; ``None`` when there are none.
 
+    Medians that others shared count like one run each, where the same was not measured here.
+
     Args:
         measurements: the runs to learn from; the user's own by default. Those of other hardware do not count.
     """
     key = device_key(device)
     runs = MeasurementStore().all(key) if measurements is None else measurements
     quiet = [run for run in runs if run.device_key == key and not run.noisy]
+    here = {(run.model_id, run.quantization, run.runtime) for run in quiet}
+    quiet += [run for run in _shared(device, catalog) if (run.model_id, run.quantization, run.runtime) not in here]
     estimated = priors(quiet, device, catalog)
     known = [run for run in quiet if run.id in estimated]
     return calibration(known, key, estimated) if known else None
+
+
+def _shared(device: Device, catalog: Catalog) -> tuple[Measurement, ...]:
+    try:
+        place = settings.community()
+    except BadInputError:  # a broken settings file: `recommender community` and `serve` say so, no answer waits for it
+        place = ""
+    if not place:
+        return ()
+    from recommender.community.feed import measured_elsewhere
+
+    return measured_elsewhere(device, catalog)
 
 
 def priors(measurements: Sequence[Measurement], device: Device, catalog: Catalog) -> Mapping[str, tuple[float, float]]:
@@ -64,20 +81,20 @@ def _machine(device: Device) -> str:
 
 def request_of(run: Measurement, device: Device) -> EstimateRequest:
     """The estimate that a run answers: same model, settings and token counts."""
-    settings = run.settings
+    asked = run.settings
     return EstimateRequest(
         run.model_id,
         run.quantization,
         device,
         runtime=run.runtime,
-        context_tokens=settings.context_tokens,
-        kv_type=settings.kv_type,
-        batch_tokens=settings.batch_tokens,
-        ubatch_tokens=settings.ubatch_tokens,
-        parallel=settings.parallel,
-        threads=settings.threads,
-        gpu_layers=settings.gpu_layers,
-        flash_attn=settings.flash_attn,
+        context_tokens=asked.context_tokens,
+        kv_type=asked.kv_type,
+        batch_tokens=asked.batch_tokens,
+        ubatch_tokens=asked.ubatch_tokens,
+        parallel=asked.parallel,
+        threads=asked.threads,
+        gpu_layers=asked.gpu_layers,
+        flash_attn=asked.flash_attn,
         prompt_tokens=run.prompt_tokens,
         gen_tokens=run.gen_tokens,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from recommender import paths
 from recommender.cli_catalog import LIVE, add_catalog_arguments, live_catalog_command
+from recommender.cli_community import add_community_arguments
 from recommender.cli_need import add_need_arguments, need_from
 from recommender.cli_plan import add_compare_arguments, add_plan_arguments
 from recommender.cli_shared import (
@@ -153,15 +154,19 @@ def parser() -> argparse.ArgumentParser:
     for name, truth in _TRUTHS.items():
         command.add_argument(f"--{name}", type=Path, metavar="FILE.csv", help=f"judge against this, like {truth}")
 
+    command = add(
+        "community", _community, "measurements that people share: what would be shared, sharing it, all of it"
+    )
+    add_community_arguments(command)
+
     command = add("serve", _serve, "start the app")
     for setting in fields(Settings):
         name, about = option(setting.name), setting.metadata["about"]
         if isinstance(setting.default, bool):
             command.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=about)
         else:
-            command.add_argument(
-                f"--{name}", type=type(setting.default), metavar=name.upper(), help=f"{about} ({setting.default})"
-            )
+            usual = "" if setting.default == "" else f" ({setting.default})"
+            command.add_argument(f"--{name}", type=type(setting.default), metavar=name.upper(), help=about + usual)
 
     add("paths", _paths, "where databases and downloads live")
     return top
@@ -386,11 +391,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     print_answer(arguments, evaluation_json(found), evaluation_text(found))
 
 
+def _community(arguments: argparse.Namespace) -> None:
+    from recommender.cli_community import community_command
+
+    print_answer(arguments, *community_command(arguments))
+
+
 def _serve(arguments: argparse.Namespace) -> None:
     from recommender.server import check_address, serve
 
     settings = load({setting.name: getattr(arguments, setting.name) for setting in fields(Settings)})
     check_address(settings.host, settings.port)
+    if settings.community:
+        from recommender.community.stores import open_store
+
+        open_store(settings.community)  # a place that makes no sense is said now
     print(f"Rightsize: http://{settings.host}:{settings.port} (Ctrl-C stops it)", flush=True)
     serve(settings)
 

@@ -33,6 +33,10 @@ class NotWritableError(RecommenderError, OSError):
     """A folder is read-only or a disk is full; the message names the place."""
 
 
+class CommunityError(RecommenderError, OSError):
+    """Where measurements are shared cannot be reached or refuses; the message holds no part of a connection string."""
+
+
 class RunError(RecommenderError, RuntimeError):
     """A model could not be loaded or run. The server lives on; only the run's own process ended."""
 

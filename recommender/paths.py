@@ -44,6 +44,16 @@ def measurements_database() -> Path:
     return data_dir() / "measurements.duckdb"
 
 
+def community_database() -> Path:
+    """Shared measurements, where they are kept on this computer."""
+    return data_dir() / "community.duckdb"
+
+
+def contributor_file() -> Path:
+    """This installation's random number; made when a run is first to be shared."""
+    return data_dir() / "contributor"
+
+
 def models_dir() -> Path:
     """Downloaded model files."""
     return data_dir() / "models"
@@ -72,6 +82,8 @@ def all_paths() -> dict[str, Path]:
         "catalog_database": catalog_database(),
         "live": live_dir(),
         "measurements_database": measurements_database(),
+        "community_database": community_database(),
+        "contributor": contributor_file(),
         "probe": probe_file(),
         "audit": audit_file(),
         "models": models_dir(),

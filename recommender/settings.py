@@ -6,6 +6,7 @@ Every setting is a field here and nowhere else: ``recommender serve --help`` and
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -19,10 +20,12 @@ from recommender.errors import BadInputError, nearest
 
 PREFIX = "RIGHTSIZE_"
 FILE_VARIABLE = f"{PREFIX}SETTINGS"  # another place for the file
+_PASSWORD = re.compile(r"://[^/?]*:[^@]+@|[?&]password=", re.IGNORECASE)  # of a connection string
 
 
-def _setting(default: Any, about: str) -> Any:
-    return field(default=default, metadata={"about": about})
+def _setting(default: Any, about: str, secret: bool = False) -> Any:
+    """A field; what a secret one holds is never printed."""
+    return field(default=default, repr=not secret, metadata={"about": about, "secret": secret})
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class Settings:
     try_server: str = _setting(
         "", "hosted: a server that speaks OpenAI's protocol, such as llama-server or vLLM, for visitors' runs"
     )
+    community: str = _setting(
+        "", "where measurements are shared: local, folder:PATH or postgresql://…; empty: nowhere", secret=True
+    )
     api_per_minute: Annotated[int, Ge(1)] = _setting(600, "questions to /api that one address may ask a minute")
 
 
@@ -65,11 +71,19 @@ def load(given: Mapping[str, Any] | None = None) -> Settings:
         given: what the command line says; ``None`` where it says nothing.
 
     Raises:
-        BadInputError: a value makes no sense, or the file cannot be read or has a name that is no setting.
+        BadInputError: a value makes no sense, the file cannot be read or has a name that is no setting, or a password
+            is on the command line, which every user of the computer can read.
     """
     from pydantic import TypeAdapter, ValidationError  # no other command needs it
 
     names = [one.name for one in fields(Settings)]
+    secret = {one.name for one in fields(Settings) if one.metadata["secret"]}
+    for name in secret:
+        if _PASSWORD.search(str((given or {}).get(name) or "")):
+            raise BadInputError(
+                f"A password on the command line can be read by everyone on this computer. Set {PREFIX}{name.upper()}, "
+                "or write it into the settings file."
+            )
     merged: dict[str, Any] = _file(names)
     merged |= {name: os.environ[variable] for name in names if (variable := PREFIX + name.upper()) in os.environ}
     merged |= {name: value for name, value in (given or {}).items() if value is not None}
@@ -78,8 +92,9 @@ def load(given: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
+        value = "what it is set to" if name in secret else repr(first["input"])
         raise BadInputError(
-            f"{name} cannot be {first['input']!r}: {first['msg']}. It comes from the command line (--{option(name)}), "
+            f"{name} cannot be {value}: {first['msg']}. It comes from the command line (--{option(name)}), "
             f"from {PREFIX}{name.upper()} or from the settings file."
         ) from None
 
@@ -105,6 +120,15 @@ def _file(names: list[str]) -> dict[str, Any]:
 def option(name: str) -> str:
     """The setting's name on the command line, without its dashes."""
     return name.replace("_", "-")
+
+
+def community() -> str:
+    """Where measurements are shared, without looking at any other setting: every estimate asks for it."""
+    if _IN_FORCE:
+        return _IN_FORCE[0].community
+    variable = PREFIX + "COMMUNITY"
+    told = os.environ[variable] if variable in os.environ else _file([one.name for one in fields(Settings)])
+    return told if isinstance(told, str) else str(told.get("community", ""))
 
 
 _IN_FORCE: list[Settings] = []

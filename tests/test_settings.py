@@ -8,7 +8,7 @@ import pytest
 from recommender.cli import parser
 from recommender.errors import BadInputError
 from recommender.paths import HOME_VARIABLE
-from recommender.settings import FILE_VARIABLE, PREFIX, Settings, load, option
+from recommender.settings import FILE_VARIABLE, PREFIX, Settings, community, load, option, use
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -16,6 +16,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("recommender.settings._IN_FORCE", [])
     for one in fields(Settings):
         monkeypatch.delenv(PREFIX + one.name.upper(), raising=False)
     return tmp_path
@@ -38,9 +39,10 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defau
 def test_every_setting_is_an_option_a_variable_and_a_line_of_the_readme(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = {"door": "hosted"}.get(name) or {str: "other", bool: False, int: 1234, float: 2.5}[
-        type(getattr(Settings(), name))
-    ]
+    given_values = {"door": "hosted", "community": "folder:/shared"}
+    value = (
+        given_values.get(name) or {str: "other", bool: False, int: 1234, float: 2.5}[type(getattr(Settings(), name))]
+    )
     monkeypatch.setenv(PREFIX + name.upper(), str(value))
     assert getattr(load(), name) == value
     assert f"`{PREFIX}{name.upper()}`" in README
@@ -70,3 +72,38 @@ def test_a_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "none.toml"))
     with pytest.raises(BadInputError, match="There is no settings file"):
         load()
+
+
+PASSWORD = "hunter2-word"
+ADDRESS = f"postgresql://me:{PASSWORD}@127.0.0.1:9/db"
+
+
+def test_a_secret_setting_is_printed_by_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIGHTSIZE_COMMUNITY", ADDRESS)
+    assert load().community == community() == ADDRESS
+    assert PASSWORD not in repr(load())
+    monkeypatch.delenv("RIGHTSIZE_COMMUNITY")
+    for text in (f"community = ['{ADDRESS}']", f"community = {{ at = '{ADDRESS}' }}", f"community = {ADDRESS}"):
+        (home / "settings.toml").write_text(text)
+        with pytest.raises(BadInputError) as raised:
+            load()
+        assert PASSWORD not in str(raised.value)
+        assert raised.value.__cause__ is None or PASSWORD not in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("address", [ADDRESS, f"postgresql://h/db?password={PASSWORD}&x=1"])
+def test_a_password_on_the_command_line_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(BadInputError, match="Set RIGHTSIZE_COMMUNITY") as raised:
+        load({"community": address})
+    assert PASSWORD not in str(raised.value)
+    assert load({"community": "postgresql://me@h/db"}).community == "postgresql://me@h/db"
+
+
+def test_the_place_to_share_is_known_without_the_other_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert community() == ""
+    (home / "settings.toml").write_text("community = 'local'\nport = 'many'\n")
+    assert community() == "local"
+    monkeypatch.setenv("RIGHTSIZE_COMMUNITY", "")
+    assert community() == ""
+    use(Settings(community="folder:/shared"))
+    assert community() == "folder:/shared"

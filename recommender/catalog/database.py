@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from recommender import paths
-from recommender.errors import DatabaseLockedError, NotWritableError
+from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -23,6 +25,7 @@ CREATE = f"{WRITE}, BLOCK_SIZE 16384"
 
 # What a read-only folder or a full disk raises: when the file is opened, or when what was written is committed.
 WRITE_ERRORS = (OSError, duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
+_RETRY_EVERY_S = 0.05
 
 
 def connect() -> DuckDBPyConnection:
@@ -45,6 +48,41 @@ def detach(connection: DuckDBPyConnection) -> None:
     """Write everything out and give the file back."""
     connection.execute("USE memory")
     connection.execute("DETACH catalog")
+
+
+@contextmanager
+def attached(path: Path, options: str) -> Iterator[DuckDBPyConnection]:
+    """A connection of its own to one file, which is given back afterwards."""
+    with closing(connect()) as connection:
+        attach(connection, path, options)
+        yield connection
+        detach(connection)
+
+
+@contextmanager
+def attached_in_turn(path: Path, options: str, patience_s: float) -> Iterator[DuckDBPyConnection]:
+    """As :func:`attached`, waiting a while when another process has the file.
+
+    Raises:
+        DatabaseLockedError: another process had it all the while; the message names both.
+        CatalogError: it is no database.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(attached(path, options))
+            except duckdb.IOException as error:
+                if is_lock(error) and time.monotonic() < until:
+                    time.sleep(_RETRY_EVERY_S)
+                    continue
+                if is_lock(error):
+                    raise locked(path, error) from error
+                if "not a valid DuckDB database" in str(error):
+                    raise CatalogError(f"{path} is not a database. Move it away to start anew.") from error
+                raise
+            yield connection
+            return
 
 
 def keep_copy(path: Path, place: Path) -> None:

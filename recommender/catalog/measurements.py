@@ -10,7 +10,6 @@ import json
 import math
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,16 +19,15 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from recommender import paths
-from recommender.catalog.database import WRITE, WRITE_ERRORS, attach, connect, detach, is_lock, locked, not_writable
+from recommender.catalog.database import WRITE, WRITE_ERRORS, attached, attached_in_turn, not_writable
 from recommender.catalog.migrations import migrate, pending
-from recommender.errors import CatalogError, DatabaseLockedError, NotWritableError, RecommenderError, unknown
+from recommender.errors import DatabaseLockedError, NotWritableError, RecommenderError, unknown
 from recommender.types import Measurement, Memory, Settings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _PARTS: dict[str, type[Settings] | type[Memory]] = {"settings": Settings, "memory": Memory}
-_RETRY_EVERY_S = 0.05
 # DuckDB gives a process one configuration per file, so operations of this process on one file take turns.
 _TURNS: dict[Path, Lock] = {}
 _UNSAVED: dict[Path, list[Measurement]] = {}
@@ -125,7 +123,7 @@ class MeasurementStore:
 
     def _load(self) -> tuple[Measurement, ...]:
         try:
-            with self._patiently("READ_ONLY") as connection:
+            with attached_in_turn(self.path, "READ_ONLY", self._patience_s) as connection:
                 if not pending(connection):
                     return _measurements(connection)
         except DatabaseLockedError as error:
@@ -141,7 +139,7 @@ class MeasurementStore:
                 shutil.copyfile(self.path, copy)
                 if log.exists():
                     shutil.copyfile(log, copy.with_name(log.name))
-                with _attached(copy, WRITE) as connection:
+                with attached(copy, WRITE) as connection:
                     migrate(connection)
                     return _measurements(connection)
             except (OSError, duckdb.Error):
@@ -151,7 +149,7 @@ class MeasurementStore:
     def _writing(self) -> Iterator[DuckDBPyConnection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._patiently(WRITE) as connection:
+            with attached_in_turn(self.path, WRITE, self._patience_s) as connection:
                 migrate(connection)
                 connection.begin()
                 try:
@@ -165,34 +163,6 @@ class MeasurementStore:
             if isinstance(error, DatabaseLockedError):
                 raise
             raise not_writable("Measurements", self.path, error) from error
-
-    @contextlib.contextmanager
-    def _patiently(self, options: str) -> Iterator[DuckDBPyConnection]:
-        """Open the file, waiting a while when another process has it."""
-        until = time.monotonic() + self._patience_s
-        while True:
-            with contextlib.ExitStack() as stack:
-                try:
-                    connection = stack.enter_context(_attached(self.path, options))
-                except duckdb.IOException as error:
-                    if is_lock(error) and time.monotonic() < until:
-                        time.sleep(_RETRY_EVERY_S)
-                        continue
-                    if is_lock(error):
-                        raise locked(self.path, error) from error
-                    if "not a valid DuckDB database" in str(error):
-                        raise CatalogError(f"{self.path} is not a database. Move it away to start anew.") from error
-                    raise
-                yield connection
-                return
-
-
-@contextlib.contextmanager
-def _attached(path: Path, options: str) -> Iterator[DuckDBPyConnection]:
-    with contextlib.closing(connect()) as connection:
-        attach(connection, path, options)
-        yield connection
-        detach(connection)
 
 
 def _insert(connection: DuckDBPyConnection, measurement: Measurement) -> None:

@@ -15,6 +15,7 @@ from recommender.engine.words import count, rate
 from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration
 from recommender.types import GIB, Device, Estimate
+from recommender.ui import community_view
 from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import calibration_of, catalog, measurements
 from recommender.ui.words import plain
@@ -34,11 +35,12 @@ class _Speed:
 
 
 def show(found: ModelDetail, device: Device | None) -> None:
-    """The table of estimates and, below it, every run of this model that was measured with this app."""
+    """The table of estimates and, below it, what others shared of this model, and every run measured with this app."""
     if device is None:
         st.markdown("Choose a device above: its speeds follow.")
     else:
         _estimated(found, device)
+        community_view.shared_on(device, found.model.model_id)
     _measured(found.model.model_id)
 
 

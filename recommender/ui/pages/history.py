@@ -10,7 +10,7 @@ import streamlit as st
 from recommender.compare_runs import compare, comparison_markdown, reading, title
 from recommender.engine.words import count, listing, rate
 from recommender.types import GIB, Measurement
-from recommender.ui import measurement_view
+from recommender.ui import community_view, measurement_view
 from recommender.ui.charts import predicted_measured, series, speed_history
 from recommender.ui.limits import BOUND
 from recommender.ui.resources import measurements, server_name, store
@@ -76,11 +76,14 @@ for note in store().notes:
     st.info(plain(note))
 if not found:
     st.info("Nothing was measured yet. Press Try it on the Find page; the run is kept here.", icon=":material/science:")
+    if community_view.sharing():
+        community_view.shared_by_all()
     st.stop()
 
 st.markdown(f"{count(len(found))} {'run' if len(found) == 1 else 'runs'}, newest first {badge('measured here')}")
 if len(found) > 1:
-    st.caption("Tick one for its own page, link and files, two to compare them.")
+    shared = " and to share it with everyone" if community_view.sharing() else ""
+    st.caption(f"Tick one for its own page, link and files{shared}, two to compare them.")
 number = st.column_config.NumberColumn
 # A selection is a row's number: after another run it must not point at other rows, so its key is made of what they are.
 ticked = st.dataframe(
@@ -123,6 +126,8 @@ with st.container(horizontal=True):
 chosen = [found[row] for row in ticked["selection"]["rows"]]
 if len(chosen) == 1:
     measurement_view.show(chosen[0])
+    if community_view.sharing():
+        community_view.share_run(chosen[0])
 elif len(chosen) == 2:
     _compared(chosen)
 elif len(chosen) > 2:
@@ -143,3 +148,6 @@ if runs:
         config={"displayModeBar": False},
         alt=f"{len(runs)} runs: predicted against measured decode speed; on the line the prediction was right",
     )
+
+if community_view.sharing():
+    community_view.shared_by_all()

@@ -37,7 +37,7 @@ compute buffer as the runtime reserves it, and the runtime itself; set against *
 **Speed.** Decode time per token is an overhead per layer plus the bytes read (weights and cache at that depth) over
 effective bandwidth; prefill is bound by compute or bandwidth, whichever is slower. The coefficients are fitted from
 published runs by a script in the repository and stand in a table with their errors. A run on the same device
-corrects them.
+corrects them, and so do medians that others shared of the same hardware, where sharing is on.
 
 **Your device.** Where the app runs on your own computer, it looks there: memory, processor and GPU as the operating
 system names them. Where it runs elsewhere, your browser is asked: logical cores, operating system, GPU, and memory as a
