@@ -163,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
                 f"--{name}", type=type(setting.default), metavar=name.upper(), help=f"{about} ({setting.default})"
             )
 
+    add("browser-assets", _browser_assets, "fetch what running a model in the visitor's browser needs (wllama, 29 MB)")
     add("paths", _paths, "where databases and downloads live")
     return top
 
@@ -393,6 +394,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     check_address(settings.host, settings.port)
     print(f"Rightsize: http://{settings.host}:{settings.port} (Ctrl-C stops it)", flush=True)
     serve(settings)
+
+
+def _browser_assets(arguments: argparse.Namespace) -> None:
+    from recommender import browser_assets
+
+    print_answer(arguments, *browser_assets.command(arguments.json))
 
 
 def _paths(arguments: argparse.Namespace) -> None:

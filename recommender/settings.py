@@ -55,6 +55,10 @@ class Settings:
     try_server: str = _setting(
         "", "hosted: a server that speaks OpenAI's protocol, such as llama-server or vLLM, for visitors' runs"
     )
+    isolate: bool = _setting(
+        True, "isolate the page from others (COOP and COEP), so that a model in the browser may use threads"
+    )
+    browser_models: str = _setting("", "a folder whose GGUF files visitors may run in their browsers")
     api_per_minute: Annotated[int, Ge(1)] = _setting(600, "questions to /api that one address may ask a minute")
 
 
