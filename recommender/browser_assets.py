@@ -63,7 +63,8 @@ class Fetched:
 def assets() -> tuple[Asset, ...]:
     """Every file, as it is pinned."""
     with Path(__file__).with_name("browser_assets.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(Asset(**{**row, "bytes": int(row["bytes"])}) for row in csv.DictReader(file))
+        rows = csv.DictReader(file)
+        return tuple(Asset(bytes=int(row.pop("bytes")), **row) for row in rows)
 
 
 def version() -> str:
@@ -171,7 +172,9 @@ def _members(tarball: bytes, wanted: tuple[Asset, ...]) -> dict[str, bytes]:
                 member = archive.extractfile(f"package/{one.member}")
                 found[one.file] = member.read(_MOST_BYTES) if member else b""
     except (tarfile.TarError, KeyError, EOFError) as error:
-        raise DownloadError(f"The package {wanted[0].package} {wanted[0].version} has another form: {error}.") from error
+        raise DownloadError(
+            f"The package {wanted[0].package} {wanted[0].version} has another form: {error}."
+        ) from error
     for one in wanted:
         if _digest("sha384", found[one.file]) != one.sha384:
             raise DownloadError(f"{one.member} in {one.package} {one.version} is not the file that was checked.")

@@ -20,7 +20,7 @@ from recommender.errors import RecommenderError
 from recommender.settings import current
 from recommender.trial import plan_rehearsal, usual_settings
 from recommender.types import BATCH_TOKENS, GIB, KV_TYPES, UBATCH_TOKENS, Device, Settings
-from recommender.ui import run_view, sources
+from recommender.ui import browser_run, run_view, sources
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import bindings, calibration_of, catalog, hosted, server_name, this_device
@@ -128,10 +128,7 @@ def _trial(chosen: Chosen, device: Device, settings: Settings) -> Trial:
 
 def _form() -> None:
     device = this_device()
-    places = sources.places()
-    if not places:
-        st.info("Nothing is run on this server. It names and estimates models; run them on your own computer.")
-        return
+    places = browser_run.among(sources.places())
     where = st.segmented_control(
         "Where",
         places,
@@ -141,6 +138,9 @@ def _form() -> None:
         label_visibility="collapsed",
         **BOUND,
     )
+    if where == browser_run.IN_BROWSER:
+        browser_run.form()
+        return
     built_in = where in (sources.HERE, sources.ON_SERVER)
     if built_in and not bindings():
         st.error(
