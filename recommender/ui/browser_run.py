@@ -42,6 +42,7 @@ _CATALOG, _SERVED = "A model of the catalog", "A file of this server"
 _CDN = "https://cdn.jsdelivr.net/npm"
 _KINDS = {".js": "text/javascript", ".wasm": "application/wasm"}
 _HUB_SECONDS = 3600
+_NOISY = 1.25  # fastest over slowest repeat
 
 
 @dataclass(frozen=True)
@@ -290,12 +291,17 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
         )
         heads = ("Figure", f"Predicted {badge('estimated')}", f"Measured {badge(origin)}", "Spread", "Difference")
         st.table({head: [row[place] for row in rows] for place, head in enumerate(heads)}, hide_index=True)
-        where = f"on {outcome.gpu or 'the GPU'}" if outcome.backend == "webgpu" else f"{outcome.threads} threads"
+        threads = f"{outcome.threads} thread{'s' if outcome.threads > 1 else ''}"
+        where = f"on {outcome.gpu or 'the GPU'}" if outcome.backend == "webgpu" else threads
         fetched = f" · {size(outcome.fetched_bytes)} fetched" if outcome.fetched_bytes else ""
         st.caption(
             f"Medians of {len(outcome.decode)} repeats · loaded in {seconds(outcome.load_s)}{fetched} · "
             f"{plain(outcome.browser or 'a browser')}, {plain(where)}"
         )
+        if max(outcome.decode) > _NOISY * min(outcome.decode):
+            st.warning(
+                "The repeats differ much: something else was running. Run it again.", icon=":material/graphic_eq:"
+            )
         if device is None:
             st.caption('No prediction: say above under "You have" which device yours is.')
         elif forecast:
@@ -305,4 +311,4 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
             )
         elif not asked.known:
             st.caption("No prediction: the catalog does not know this file.")
-        st.caption("A number of your browser: it corrects no estimate and is kept for this visit only.")
+        st.caption("A browser's number: it corrects no estimate, and is kept for this visit only.")

@@ -126,10 +126,9 @@ def _trial(chosen: Chosen, device: Device, settings: Settings) -> Trial:
     return Trial(chosen.source, settings, forecast)
 
 
-def _form() -> None:
-    device = this_device()
+def _place() -> str:
     places = browser_run.among(sources.places())
-    where = st.segmented_control(
+    where: str = st.segmented_control(
         "Where",
         places,
         default=places[0],
@@ -138,9 +137,11 @@ def _form() -> None:
         label_visibility="collapsed",
         **BOUND,
     )
-    if where == browser_run.IN_BROWSER:
-        browser_run.form()
-        return
+    return where
+
+
+def _form(where: str) -> None:
+    device = this_device()
     built_in = where in (sources.HERE, sources.ON_SERVER)
     if built_in and not bindings():
         st.error(
@@ -212,7 +213,7 @@ def _limits() -> str:
     )
 
 
-st.header(f"Try it on {server_name()}", anchor=False)
+st.header("Try it" if hosted() else f"Try it on {server_name()}", anchor=False)
 job_id, beside_id = st.query_params.get("run", ""), st.query_params.get("beside", "")
 if job_id and beside_id:
     for column, one, key in zip(st.columns(2), (job_id, beside_id), ("run", "beside"), strict=True):
@@ -222,9 +223,14 @@ elif job_id:
     run_view.show(job_id)
 if job_id:
     st.subheader("Run another", anchor=False)
+where = _place()
 try:
-    _form()
+    if where == browser_run.IN_BROWSER:
+        browser_run.form()
+    else:
+        _form(where)
 except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
 run_view.others((job_id, beside_id))
-st.caption(_limits() if hosted() else "One run at a time, each in a process of its own.")
+if where != browser_run.IN_BROWSER:
+    st.caption(_limits() if hosted() else "One run at a time, each in a process of its own.")

@@ -137,7 +137,7 @@ class View {
     signal.throwIfAborted();
 
     const load = async (gpu) => {
-      this.say(`Loading the model onto the ${gpu ? "GPU" : "processor"}`);
+      this.say(`Loading the model onto the ${gpu ? "GPU" : `processor, ${can.threads} thread${can.threads > 1 ? "s" : ""}`}`);
       const started = performance.now();
       const options = { n_ctx: this.data.context_tokens, n_parallel: 1, n_threads: can.threads, ...(gpu ? {} : { n_gpu_layers: 0 }) };
       await Promise.race([this.wllama.loadModel(file.blobs, options), log.crashed]);
@@ -154,9 +154,11 @@ class View {
         throw unreadable(error);
       }
       this.note(["The GPU refused it, so it runs on the processor."]);
+      can.gpu = null;
       this.wllama = make();
       load_s = await load(null);
     }
+    if (can.gpu && !log.layersOnGpu) this.note(["wllama does not work with this GPU, so it runs on the processor."]);
     const timed = (work) => Promise.race([work, log.crashed]);
     if (!wanted.rehearsal) await timed(this.ask(signal));
     signal.throwIfAborted();
