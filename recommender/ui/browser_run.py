@@ -16,22 +16,24 @@ from recommender import browser_assets
 from recommender.browser_routes import REHEARSED_BYTES, served_models
 from recommender.catalog.queries import runtimes
 from recommender.engine.estimate_rows import EstimateAnswer, EstimateRequest, estimate_one
+from recommender.engine.recommend import recommend
 from recommender.engine.words import rate, seconds, size
 from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import read_header
 from recommender.runner.hub import endpoint, part_names
 from recommender.settings import current
 from recommender.trial import Source, found_on_hub
-from recommender.types import Device
+from recommender.types import Device, Need, Pick
 from recommender.ui import sources
 from recommender.ui.browser_outcome import Outcome, checked
 from recommender.ui.inputs import device_input
 from recommender.ui.limits import BOUND
+from recommender.ui.navigation import page
 from recommender.ui.resources import catalog, hosted, this_device
 from recommender.ui.start import PROMPT
 from recommender.ui.words import badge, plain
 
-__all__ = ["IN_BROWSER", "among", "form"]
+__all__ = ["IN_BROWSER", "among", "form", "offer"]
 
 IN_BROWSER = "In your browser"
 _RUNTIME = "wllama"
@@ -42,6 +44,9 @@ _CATALOG, _SERVED = "A model of the catalog", "A file of this server"
 _CDN = "https://cdn.jsdelivr.net/npm"
 _KINDS = {".js": "text/javascript", ".wasm": "application/wasm"}
 _HUB_SECONDS = 3600
+_PROPOSED = 3
+_SAME_FILE = ("llama.cpp", "ollama", _RUNTIME)  # runtimes of the same GGUF file
+_DEVICE = ("device", "preset", "ram", "total", "free", "vram", "bandwidth")  # parameters of the question's device
 _NOISY = 1.25  # fastest over slowest repeat
 
 
@@ -88,7 +93,7 @@ def form() -> None:
             label_visibility="collapsed",
             **BOUND,
         )
-    asked = _served(of_server) if kind == _SERVED else _of_catalog()
+    asked = _served(of_server) if kind == _SERVED else _of_catalog(device)
     if asked is not None:
         prompt = st.text_area(
             "Prompt", PROMPT, key="browser_prompt", persist_state="session", max_chars=_LONGEST_PROMPT, height=90
@@ -103,6 +108,43 @@ def form() -> None:
         _measured(ran, outcome, device)
 
 
+def offer(pick: Pick) -> None:
+    """A link that runs a pick in the browser of whoever looks at a hosted page, if its file fits there."""
+    if not hosted() or pick.runtime not in _SAME_FILE or not 0 < (pick.estimate.file_bytes or 0.0) <= _largest():
+        return
+    device = {name: st.query_params.get_all(name) for name in _DEVICE if name in st.query_params}
+    st.page_link(
+        page("try_it"),
+        label="Run it in this browser",
+        icon=":material/web_asset:",
+        query_params={**device, "where": IN_BROWSER, "model": pick.name, "quant": pick.quantization or ""},
+    )
+
+
+def _largest() -> float:
+    """Bytes of the largest file that a browser takes."""
+    return float(next(row for row in runtimes(catalog()) if row.id == _RUNTIME).max_file_bytes or 0)
+
+
+def _propose(device: Device | None) -> None:
+    """What the engine would run in a browser on the visitor's device, one press each."""
+    if device is None:
+        return
+    picks = recommend(device, Need(runtimes=(_RUNTIME,)), catalog(), top=_PROPOSED).picks
+    if not picks:
+        return
+    st.caption(f"The best for chat in a browser on {plain(device.name)}:")
+    with st.container(horizontal=True):
+        for place, pick in enumerate(picks):
+            cost = f" · {size(pick.estimate.file_bytes)}" if pick.estimate.file_bytes else ""
+            st.button(
+                plain(f"{pick.name} {pick.quantization}{cost}"),
+                key=f"browser_pick_{place}",
+                on_click=st.session_state.update,
+                args=({"model": pick.model_id, "quant": pick.quantization},),
+            )
+
+
 def _device() -> Device | None:
     """The visitor's device: through the local door it is this computer; else what they say it is."""
     if not hosted():
@@ -111,14 +153,14 @@ def _device() -> Device | None:
     return None if asked is None or asked.here else asked.device
 
 
-def _of_catalog() -> tuple[_Asked, ...] | None:
+def _of_catalog(device: Device | None) -> tuple[_Asked, ...] | None:
     """The chosen model's file, and its rehearsal, as far as a browser takes them."""
-    limit = next(row for row in runtimes(catalog()) if row.id == _RUNTIME)
-    chosen = sources.from_catalog(runtime=_RUNTIME, largest_bytes=limit.max_file_bytes or 0)
+    chosen = sources.from_catalog(runtime=_RUNTIME, largest_bytes=_largest())
     if chosen is None:
+        _propose(device)
         st.caption(
-            f"A browser takes files of up to {size(limit.max_file_bytes or 0)}; larger models must be published in "
-            "pieces, and few are. The smaller the model, the sooner it answers: below 1 GiB is a good start."
+            f"A browser takes a file of up to {size(_largest())}. The smaller the model, the sooner it answers: "
+            "below 1 GiB is a good start."
         )
         return None
     source = chosen.source
@@ -282,20 +324,20 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
     ):
         middle = statistics.median(values)
         off = f"{middle / figure.value - 1:+.0%}" if figure else "–"
-        spread = f"{words(min(values))} to {words(max(values))}"
-        rows.append((name, words(figure.value) if figure else "no prediction", words(middle), spread, off))
+        rows.append((name, words(figure.value) if figure else "no prediction", words(middle), off))
     with st.container(border=True, key="browser_result"):
         st.markdown(
             f"**{plain(asked.name)}** · {outcome.runtime} · {outcome.prompt_tokens} prompt and {outcome.gen_tokens} "
             "generated tokens"
         )
-        heads = ("Figure", f"Predicted {badge('estimated')}", f"Measured {badge(origin)}", "Spread", "Difference")
+        heads = ("Figure", f"Predicted {badge('estimated')}", f"Measured {badge(origin)}", "Difference")
         st.table({head: [row[place] for row in rows] for place, head in enumerate(heads)}, hide_index=True)
+        spread = f"{rate(min(outcome.decode))} to {rate(max(outcome.decode))}"
         threads = f"{outcome.threads} thread{'s' if outcome.threads > 1 else ''}"
         where = f"on {outcome.gpu or 'the GPU'}" if outcome.backend == "webgpu" else threads
         fetched = f" · {size(outcome.fetched_bytes)} fetched" if outcome.fetched_bytes else ""
         st.caption(
-            f"Medians of {len(outcome.decode)} repeats · loaded in {seconds(outcome.load_s)}{fetched} · "
+            f"Medians of {len(outcome.decode)} repeats ({spread}) · loaded in {seconds(outcome.load_s)}{fetched} · "
             f"{plain(outcome.browser or 'a browser')}, {plain(where)}"
         )
         if max(outcome.decode) > _NOISY * min(outcome.decode):
@@ -306,8 +348,7 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
             st.caption('No prediction: say above under "You have" which device yours is.')
         elif forecast:
             st.caption(
-                f"Predicted for {plain(device.name)} from llama.cpp outside a browser, with a wider range: nobody has "
-                "published enough browser runs."
+                f"Predicted for {plain(device.name)} from llama.cpp's speed outside a browser, with a wider range."
             )
         elif not asked.known:
             st.caption("No prediction: the catalog does not know this file.")
