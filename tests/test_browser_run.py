@@ -1,4 +1,4 @@
-"""A model in the visitor's browser, end to end: a real Chromium, the real wllama, a tiny model of the instance's own."""
+"""A model in the visitor's browser, end to end: a real Chromium, the real wllama, a tiny model that the app serves."""
 
 from __future__ import annotations
 

@@ -141,6 +141,8 @@ class View {
       const started = performance.now();
       const options = { n_ctx: this.data.context_tokens, n_parallel: 1, n_threads: can.threads, ...(gpu ? {} : { n_gpu_layers: 0 }) };
       await Promise.race([this.wllama.loadModel(file.blobs, options), log.crashed]);
+      // wllama goes on without a model when llama.cpp refused the file.
+      if (!this.wllama.getLoadedContextInfo().n_vocab) throw new Error(log.refusal || "llama.cpp refused it");
       return (performance.now() - started) / 1000;
     };
     let load_s;
@@ -217,10 +219,11 @@ class View {
   }
 }
 
-/** What wllama logs: how many layers went to the GPU, and whether its worker broke. */
+/** What wllama logs: how many layers went to the GPU, why a file was refused, and whether its worker broke. */
 class Log {
   constructor() {
     this.layersOnGpu = 0;
+    this.refusal = "";
     this.crashed = new Promise((_, reject) => (this.crash = reject));
     this.crashed.catch(() => {});
     this.error = (...words) => {
@@ -232,8 +235,11 @@ class Log {
 
   read(words) {
     console.debug("wllama:", ...words);
-    const found = /offloaded (\d+)\/\d+ layers to GPU/.exec(words.map(String).join(" "));
-    if (found) this.layersOnGpu = Number(found[1]);
+    const line = words.map(String).join(" ");
+    const offloaded = /offloaded (\d+)\/\d+ layers to GPU/.exec(line);
+    if (offloaded) this.layersOnGpu = Number(offloaded[1]);
+    const refused = /(?:this GGUF file|error loading model|failed to allocate)\b.*/.exec(line);
+    if (refused) this.refusal ||= refused[0].replace("error loading model: ", "").trim();
   }
 }
 
