@@ -344,12 +344,12 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
             st.warning(
                 "The repeats differ much: something else was running. Run it again.", icon=":material/graphic_eq:"
             )
-        if device is None:
+        if not asked.known:
+            st.caption("No prediction: the catalog does not know this file.")
+        elif device is None:
             st.caption('No prediction: say above under "You have" which device yours is.')
         elif forecast:
             st.caption(
                 f"Predicted for {plain(device.name)} from llama.cpp's speed outside a browser, with a wider range."
             )
-        elif not asked.known:
-            st.caption("No prediction: the catalog does not know this file.")
         st.caption("A browser's number: it corrects no estimate, and is kept for this visit only.")
