@@ -6,17 +6,19 @@ A page that is isolated by two headers may use threads there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recommender import browser_assets
+from recommender.api import Bounds
 from recommender.catalog.queries import architecture_of
 from recommender.catalog.store import Catalog
 from recommender.errors import BadInputError, RecommenderError, UnknownNameError
@@ -100,12 +102,13 @@ def browser_routes(catalog: Callable[[], Catalog], settings: Settings) -> list[R
             return _refused(str(error), 404 if isinstance(error, UnknownNameError) else 422)
         return Response(body, media_type="application/octet-stream")
 
+    bounds = Middleware(Bounds, per_minute=settings.api_per_minute, refuse=_refused)
     return [
         Route("/browser/engine/{version}/{file}", engine),
         Route("/browser/models/{file}", model),
-        Route("/browser/weightless", rehearsal),
+        Route("/browser/weightless", rehearsal, middleware=[bounds]),
     ]
 
 
-def _refused(sentence: str, status: int) -> Response:
-    return JSONResponse({"error": sentence[:500]}, status)
+def _refused(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": sentence[:500]}, status, headers)

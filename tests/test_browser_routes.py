@@ -107,6 +107,13 @@ def test_what_cannot_be_rehearsed_is_a_sentence(client: TestClient, query: str, 
     assert words in answer.json()["error"]
 
 
+def test_an_address_may_ask_for_so_many_rehearsals_a_minute(catalog: Catalog) -> None:
+    few = TestClient(Starlette(routes=browser_routes(lambda: catalog, Settings(api_per_minute=2))))
+    answers = [few.get("/browser/weightless?model=none&quant=none") for _ in range(3)]
+    assert [one.status_code for one in answers] == [404, 404, 429]
+    assert "Wait" in answers[-1].json()["error"]
+
+
 def test_the_engine_is_sent_compressed_and_may_be_kept_for_ever(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
