@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import gzip
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +11,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from recommender import browser_assets, paths
+from recommender import browser_assets
 from recommender.catalog.store import Catalog
 from recommender.errors import DownloadError
 from recommender.ui.browser_run import IN_BROWSER
-from tests.test_browser import CHROMIUM, FLAGS, PATIENCE_S, _answers, playwright
+from tests.served import CHROMIUM, FLAGS, PATIENCE_S, served
 from tests.tiny_gguf import write_tiny_gguf
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,6 +27,10 @@ pytestmark = [
 SERVED, SLOW = "tiny.gguf", "slow.gguf"
 # A page that believes in four cores runs two threads.
 CORES = "Object.defineProperty(navigator, 'hardwareConcurrency', { get: () => 4 })"
+NO_STORAGE = "delete StorageManager.prototype.getDirectory"
+NO_JSPI = "delete WebAssembly.Suspending"
+NOT_ISOLATED = "Object.defineProperty(globalThis, 'crossOriginIsolated', { get: () => false })"
+NO_SIMD = "WebAssembly.validate = () => false"
 ENGINE, CDN, HUB = "**/browser/engine/**", "https://cdn.jsdelivr.net/**", "https://huggingface.co/**"
 
 
@@ -49,32 +50,9 @@ def address(catalog: Catalog, engine: Path, tmp_path_factory: pytest.TempPathFac
     (home / "models").mkdir()
     write_tiny_gguf(home / "models" / SERVED)
     write_tiny_gguf(home / "models" / SLOW, n_embd=512, layers=8, block_count=8)
-    if catalog.path and catalog.path.exists():
-        shutil.copy2(catalog.path, home / catalog.path.name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    package = str(Path(paths.__file__).resolve().parent.parent)
-    environment = {
-        **os.environ,
-        paths.HOME_VARIABLE: str(home),
-        "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]),
-    }
-    options = ["--port", str(port), "--no-browser", "--door", "hosted", "--browser-models", str(home / "models")]
-    log = home / "log.txt"
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "recommender.cli", "serve", *options]
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _answers(f"http://127.0.0.1:{port}/api/health"):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    variables = {"RIGHTSIZE_DOOR": "hosted", "RIGHTSIZE_BROWSER_MODELS": str(home / "models")}
+    with served(home, catalog, variables) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +114,36 @@ def test_an_isolated_page_runs_threads_and_stop_ends_them(page: Any) -> None:
     assert page.locator(".st-key-browser_result").count() == 0
 
 
+def test_a_browser_that_lacks_something_says_so_and_takes_the_next_best_way(page: Any) -> None:
+    for lacking in (NO_STORAGE, NO_JSPI, NOT_ISOLATED):
+        page.add_init_script(lacking)
+    page.goto(_of_server(SLOW))
+    page.locator("button.start").click()
+    _says(page, "processor, 1 thread$|Answering|Measuring")
+    notes = page.locator("ul.notes").inner_text()
+    for words in ("No WebGPU here", "runs one thread", "compatible build", "keeps no files"):
+        assert words in notes
+    page.get_by_role("button", name="Stop").click()
+    _says(page, "Stopped")
+
+    other = page.context.new_page()
+    other.add_init_script(NO_SIMD)
+    other.goto(_of_server(SERVED))
+    other.locator("button.start").click()
+    _says(other, "no WebAssembly with SIMD")
+
+
+def test_only_one_tab_runs_a_model(page: Any) -> None:
+    page.goto(_of_server(SLOW))
+    page.locator("button.start").click()
+    _says(page, "processor|Answering")
+    other = page.context.new_page()
+    other.goto(_of_server(SERVED))
+    other.locator("button.start").click()
+    _says(other, "Another tab runs a model already")
+    page.get_by_role("button", name="Stop").click()
+
+
 def test_a_rehearsal_loads_the_exact_shape_and_downloads_no_weights(page: Any) -> None:
     fetched: list[int] = []
     page.on("response", lambda answer: fetched.append(int(answer.headers.get("content-length", 0))))
@@ -181,7 +189,5 @@ _CORS = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
 
 
 def _unpacked(engine: Path, url: str) -> bytes:
-    import gzip
-
     [one] = [one for one in browser_assets.assets() if url.endswith(one.member) and f"/{one.package}@" in url]
     return gzip.decompress((engine / browser_assets.stored_as(one)).read_bytes())
