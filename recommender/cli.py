@@ -168,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
             usual = "" if setting.default == "" else f" ({setting.default})"
             command.add_argument(f"--{name}", type=type(setting.default), metavar=name.upper(), help=about + usual)
 
+    add("browser-assets", _browser_assets, "fetch what running a model in the visitor's browser needs (wllama, 29 MB)")
     add("paths", _paths, "where databases and downloads live")
     return top
 
@@ -408,6 +409,12 @@ def _serve(arguments: argparse.Namespace) -> None:
         open_store(settings.community)  # a place that makes no sense is said now
     print(f"Rightsize: http://{settings.host}:{settings.port} (Ctrl-C stops it)", flush=True)
     serve(settings)
+
+
+def _browser_assets(arguments: argparse.Namespace) -> None:
+    from recommender import browser_assets
+
+    print_answer(arguments, *browser_assets.command(arguments.json))
 
 
 def _paths(arguments: argparse.Namespace) -> None:

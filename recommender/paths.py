@@ -64,6 +64,16 @@ def scratch_dir() -> Path:
     return data_dir() / "scratch"
 
 
+def packaged_browser_assets() -> Path:
+    """wllama's files for the visitor's browser, inside the package; a wheel carries them from there."""
+    return Path(__file__).resolve().parent / "ui" / "components" / "run" / "wllama"
+
+
+def browser_assets() -> Path:
+    """The same files, where the package cannot be written."""
+    return data_dir() / "browser"
+
+
 def probe_file() -> Path:
     """What was measured of this machine's memory, by hardware."""
     return data_dir() / "probe.json"
@@ -88,4 +98,5 @@ def all_paths() -> dict[str, Path]:
         "audit": audit_file(),
         "models": models_dir(),
         "scratch": scratch_dir(),
+        "browser_assets": browser_assets(),
     }

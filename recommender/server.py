@@ -24,18 +24,21 @@ _READY_TRIES, _READY_PAUSE_S = 60, 0.5
 def serve(settings: Settings) -> None:
     """Serve pages and API until it is stopped. ``.streamlit/config.toml`` holds unless the environment differs."""
     import streamlit as st
+    from starlette.middleware import Middleware
     from starlette.routing import Mount
 
     from recommender.api import OpenCatalog, api
     from recommender.badge import badge
+    from recommender.browser_routes import Isolated, browser_routes
 
     use(settings)
     host, port = settings.host, settings.port
     if settings.browser and has_screen():
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
     catalog, per_minute = OpenCatalog(), settings.api_per_minute
-    routes = [Mount("/api", api(catalog, per_minute)), badge(catalog, per_minute)]
-    app = st.App(str(paths.bundled("app.py")), routes=routes)
+    routes = [Mount("/api", api(catalog, per_minute)), badge(catalog, per_minute), *browser_routes(catalog, settings)]
+    middleware = [Middleware(Isolated)] if settings.isolate else []
+    app = st.App(str(paths.bundled("app.py")), routes=routes, middleware=middleware)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
 
 

@@ -61,6 +61,10 @@ class Settings:
     community: str = _setting(
         "", "where measurements are shared: local, folder:PATH or postgresql://…; empty: nowhere", secret=True
     )
+    isolate: bool = _setting(
+        True, "isolate the page from others (COOP and COEP), so that a model in the browser may use threads"
+    )
+    browser_models: str = _setting("", "a folder whose GGUF files visitors may run in their browsers")
     api_per_minute: Annotated[int, Ge(1)] = _setting(600, "questions to /api that one address may ask a minute")
 
 

@@ -40,7 +40,7 @@ EVERYTHING = {
 TEXT = "\n".join(EVERYTHING.values())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Named here before they are in the program; each goes when its setting, command or extra is there.
-AWAITED = {"RIGHTSIZE_ISOLATE", "RIGHTSIZE_COMMUNITY", "browser-assets", "postgres"}
+AWAITED = {"RIGHTSIZE_COMMUNITY", "postgres"}
 
 
 def env_of(dockerfile: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ random embeddings for the first tokens.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +21,26 @@ from recommender.estimate.tensors import table, tensors
 from recommender.runner.gguf_metadata import metadata
 from recommender.runner.gguf_write import TensorEntry, front
 
-__all__ = ["RANDOM_TOKENS", "supports_sparse_files", "write_weightless"]
+__all__ = ["RANDOM_TOKENS", "Weightless", "supports_sparse_files", "weightless", "write_weightless"]
 
 RANDOM_TOKENS = 1024  # embedding rows with values, from token 0 on: prompts should be made of these
 ROUTER_COLUMNS = 1024  # values per expert: one page of 4 KiB, so that the file stays small
 _SEED = 0
 
 
-def write_weightless(arch: Architecture, quantization: str, path: str | Path) -> int:
-    """Write a weightless GGUF file and return its apparent size in bytes.
+@dataclass(frozen=True)
+class Weightless:
+    """A file by what is not zero in it: ``pieces`` are (offset, bytes) in ascending order, the first is its front."""
 
-    Its disk use is a few MB, of which most is the tokenizer; with experts up to a few tens of MB for the routers.
-    Raises ``RunError`` when the filesystem has no sparse files and the file would take its full size, and
-    ``BadInputError`` for a file type without known rules.
+    total_bytes: int
+    pieces: tuple[tuple[int, bytes], ...]
+
+
+def weightless(arch: Architecture, quantization: str) -> Weightless:
+    """The weightless file of a model in a quantization.
+
+    Raises ``BadInputError`` for a file type without known rules.
     """
-    path = Path(path)
     columns = table(arch)
     types = tensor_types(columns, quantization, imatrix=True)
     sizes = type_bytes(columns, types)
@@ -45,19 +51,34 @@ def write_weightless(arch: Architecture, quantization: str, path: str | Path) ->
         for name, kind, size in zip(columns.names, types, sizes, strict=True)
     ]
     head, offsets, total = front(metadata(arch, quantization, f"weightless {arch.model_id}"), entries)
-    if total > 1 << 30 and not supports_sparse_files(path.parent):
+    values = (
+        (offset + at, data)
+        for entry, kind, offset in zip(entries, types, offsets, strict=True)
+        for at, data in _values(arch, entry, names[kind])
+    )
+    return Weightless(total, ((0, head), *values))
+
+
+def write_weightless(arch: Architecture, quantization: str, path: str | Path) -> int:
+    """Write a weightless GGUF file and return its apparent size in bytes.
+
+    Its disk use is a few MB, of which most is the tokenizer; with experts up to a few tens of MB for the routers.
+    Raises ``RunError`` when the filesystem has no sparse files and the file would take its full size, and
+    ``BadInputError`` for a file type without known rules.
+    """
+    path = Path(path)
+    made = weightless(arch, quantization)
+    if made.total_bytes > 1 << 30 and not supports_sparse_files(path.parent):
         raise RunError(
-            f"{path.parent} does not keep sparse files, so this rehearsal would take {total / 2**30:.1f} GiB of disk. "
-            "Choose another folder."
+            f"{path.parent} does not keep sparse files, so this rehearsal would take {made.total_bytes / 2**30:.1f} "
+            "GiB of disk. Choose another folder."
         )
     with open(path, "wb") as file:
-        file.write(head)
-        file.truncate(total)
-        for entry, kind, offset in zip(entries, types, offsets, strict=True):
-            for at, data in _values(arch, entry, names[kind]):
-                file.seek(offset + at)
-                file.write(data)
-    return total
+        file.truncate(made.total_bytes)
+        for offset, data in made.pieces:
+            file.seek(offset)
+            file.write(data)
+    return made.total_bytes
 
 
 def supports_sparse_files(folder: str | Path) -> bool:

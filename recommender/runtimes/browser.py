@@ -76,5 +76,5 @@ MEASURE = Step(
     "Measure it",
     "Read the line under the button: tokens per second and the time to the first token.",
     "text",
-    note="Rightsize does not measure inside a browser yet; the page takes its own time, and History does not keep it.",
+    note='The page takes its own time, and History does not keep it. Try\'s "In your browser" measures a GGUF file.',
 )

@@ -11,7 +11,7 @@ from recommender.engine.words import count, rate, seconds, size
 from recommender.runner.hub import at_hand
 from recommender.share import between
 from recommender.types import Figure, Pick, Recommendation
-from recommender.ui import recipe_view, share_view
+from recommender.ui import browser_run, recipe_view, share_view
 from recommender.ui.inputs import Asked
 from recommender.ui.memory_bar import charged_bytes, memory_bar
 from recommender.ui.resources import catalog, hosted, server_name
@@ -60,6 +60,7 @@ def answer_card(answer: Recommendation, asked: Asked, try_it: Try) -> None:
         with right.container(gap="xsmall", horizontal_alignment="right"):
             if can_try(pick):
                 _try_button(pick, here, "try_pick", try_it, primary=True)
+            browser_run.offer(pick)
             share_view.offer(asked, answer)
         _tiles(pick)
         if pick.estimate.memory:

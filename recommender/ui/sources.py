@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,12 +91,16 @@ def _installed() -> tuple[InstalledModel, ...]:
         return ()
 
 
-def from_catalog(prefix: str = "", quantization: str = "Q4_K_M") -> Chosen | None:
+def from_catalog(
+    prefix: str = "", quantization: str = "Q4_K_M", runtime: str = _RUNTIME, largest_bytes: float = math.inf
+) -> Chosen | None:
     """A model and quantization of the catalog; its file is fetched when it is not here yet.
 
     Args:
         prefix: of the widgets' keys and URL parameters.
         quantization: what is proposed where the model has it.
+        runtime: which must take it.
+        largest_bytes: of its file; larger ones are not offered.
     """
     models = {model.model_id: model for model in catalog().models()}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -113,15 +118,26 @@ def from_catalog(prefix: str = "", quantization: str = "Q4_K_M") -> Chosen | Non
             if not prefix:
                 st.caption("Choose a model here, or press Try it on the Find page.")
             return None
-        rows = {row["quantization"]: row for row in variant_columns(catalog(), model_id, _RUNTIME)}
+        taken = variant_columns(catalog(), model_id, runtime)
+        rows = {row["quantization"]: row for row in taken if _bytes(row) <= largest_bytes}
+        if not rows and taken:
+            least = size(min(map(_bytes, taken)))
+            st.warning(
+                f"The smallest file of {plain(model_id)} has {least}, and {runtime} takes {size(largest_bytes)}."
+            )
+            return None
         if not rows:
-            st.warning(f"llama.cpp does not take {plain(model_id)}.")
+            st.warning(f"{runtime} does not take {plain(model_id)}.")
             return None
         usual = quantization if quantization in rows else next(iter(rows))
         chosen = st.selectbox(
             "Quantization", list(rows), index=list(rows).index(usual), key=f"{prefix}quant", width=160, **BOUND
         )
     return Chosen(source_of(model_id, chosen if chosen in rows else usual))
+
+
+def _bytes(row: dict[str, Any]) -> float:
+    return float(row["published_bytes"] or row["file_bytes"])
 
 
 def source_of(model_id: str, quantization: str) -> Source:
@@ -131,7 +147,7 @@ def source_of(model_id: str, quantization: str) -> Source:
     license_name = catalog().model(model_id).license or "licence not recorded"
     repo, file = row["repo"], row["file"]
     path = at_hand(repo, file)
-    file_bytes = row["published_bytes"] or row["file_bytes"]
+    file_bytes = _bytes(row)
     if path is not None:
         label = f"Try it · already here · {license_name}"
     elif not repo:
@@ -146,7 +162,7 @@ def source_of(model_id: str, quantization: str) -> Source:
         path=str(path or ""),
         repo=repo,
         file=file,
-        file_bytes=float(file_bytes),
+        file_bytes=file_bytes,
     )
 
 

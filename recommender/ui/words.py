@@ -7,6 +7,8 @@ import re
 _COLOURS = {
     "measured here": "green",
     "measured on the same hardware": "green",
+    "measured in your browser": "green",
+    "rehearsed in your browser": "green",
     "estimated": "blue",
     "rough estimate": "orange",
 }

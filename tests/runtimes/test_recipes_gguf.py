@@ -108,7 +108,7 @@ def test_every_recipe_ends_with_a_check_and_a_measurement(runtime_id: str, build
     recipe = build(runtime_id)
     assert recipe.check.text
     if runtime_id in ("wllama", "webllm"):
-        assert "does not measure inside a browser" in recipe.measure.note
+        assert "History does not keep it" in recipe.measure.note
     else:
         assert "recommender measure " in recipe.measure.text
 

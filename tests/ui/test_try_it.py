@@ -9,6 +9,7 @@ from recommender.runner.ollama_server import OllamaServer
 from recommender.runner.protocol import RunRequest
 from recommender.settings import Settings, use
 from recommender.ui import sources, start
+from recommender.ui.browser_run import IN_BROWSER
 from recommender.ui.resources import runs
 from tests.runner.conftest import PATIENCE_S, until
 from tests.tiny_gguf import write_tiny_gguf
@@ -178,30 +179,29 @@ def hosted() -> Settings:
 
 
 def test_a_visitor_of_a_hosted_instance_is_offered_no_path_and_no_address(open_page: Open, hosted: Settings) -> None:
-    app = open_page("try_it", **CHOICE)
-    assert app.segmented_control(key="where").options == [sources.ON_SERVER, sources.SHARED]
+    app = open_page("try_it", where=sources.ON_SERVER, **CHOICE)
+    assert app.segmented_control(key="where").options == [IN_BROWSER, sources.ON_SERVER, sources.SHARED]
     assert {one.key for one in app.text_input} == set()
-    assert app.header[0].value == "Try it on this server"
+    assert app.header[0].value == "Try it"
     for elsewhere in (sources.HERE, sources.OLLAMA, sources.SERVER, sources.ONNX):
         crafted = open_page("try_it", where=elsewhere, source=sources.LOCAL, gguf_path="/etc/passwd", **CHOICE)
         assert {one.key for one in crafted.text_input} == set()
-        assert crafted.segmented_control(key="where").value == sources.ON_SERVER
+        assert crafted.segmented_control(key="where").value == IN_BROWSER
 
 
 def test_a_visitors_context_is_at_most_what_the_settings_say(
     open_page: Open, hosted: Settings, queued: list[RunRequest]
 ) -> None:
-    app = open_page("try_it", try_context="1000000", **CHOICE)
+    app = open_page("try_it", where=sources.ON_SERVER, try_context="1000000", **CHOICE)
     app.button(key="start").click().run()
     assert [one.settings.context_tokens <= hosted.max_context for one in queued] == [True]
 
 
-def test_where_nothing_is_run_on_the_server_the_page_says_so(open_page: Open) -> None:
+def test_where_nothing_is_run_on_the_server_only_the_browser_is_offered(open_page: Open) -> None:
     use(Settings(door="hosted", max_file_gib=0))
-    app = open_page("try_it", **CHOICE)
-    assert any("Nothing is run on this server" in one.value for one in app.info)
+    assert open_page("try_it", **CHOICE).segmented_control(key="where").options == [IN_BROWSER]
 
 
 def test_the_limits_are_said_before_anybody_runs_into_them(open_page: Open, hosted: Settings) -> None:
-    app = open_page("try_it", **CHOICE)
+    app = open_page("try_it", where=sources.ON_SERVER, **CHOICE)
     assert "for all visitors: models of the catalog up to 4.0 GiB" in " ".join(one.value for one in app.caption)

@@ -20,7 +20,7 @@ from recommender.errors import RecommenderError
 from recommender.settings import current
 from recommender.trial import plan_rehearsal, usual_settings
 from recommender.types import BATCH_TOKENS, GIB, KV_TYPES, UBATCH_TOKENS, Device, Settings
-from recommender.ui import run_view, sources
+from recommender.ui import browser_run, run_view, sources
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import bindings, calibration_of, catalog, hosted, server_name, this_device
@@ -126,13 +126,9 @@ def _trial(chosen: Chosen, device: Device, settings: Settings) -> Trial:
     return Trial(chosen.source, settings, forecast)
 
 
-def _form() -> None:
-    device = this_device()
-    places = sources.places()
-    if not places:
-        st.info("Nothing is run on this server. It names and estimates models; run them on your own computer.")
-        return
-    where = st.segmented_control(
+def _place() -> str:
+    places = browser_run.among(sources.places())
+    where: str = st.segmented_control(
         "Where",
         places,
         default=places[0],
@@ -141,6 +137,11 @@ def _form() -> None:
         label_visibility="collapsed",
         **BOUND,
     )
+    return where
+
+
+def _form(where: str) -> None:
+    device = this_device()
     built_in = where in (sources.HERE, sources.ON_SERVER)
     if built_in and not bindings():
         st.error(
@@ -212,7 +213,7 @@ def _limits() -> str:
     )
 
 
-st.header(f"Try it on {server_name()}", anchor=False)
+st.header("Try it" if hosted() else f"Try it on {server_name()}", anchor=False)
 job_id, beside_id = st.query_params.get("run", ""), st.query_params.get("beside", "")
 if job_id and beside_id:
     for column, one, key in zip(st.columns(2), (job_id, beside_id), ("run", "beside"), strict=True):
@@ -222,9 +223,14 @@ elif job_id:
     run_view.show(job_id)
 if job_id:
     st.subheader("Run another", anchor=False)
+where = _place()
 try:
-    _form()
+    if where == browser_run.IN_BROWSER:
+        browser_run.form()
+    else:
+        _form(where)
 except RecommenderError as error:
     st.error(plain(str(error)), icon=":material/error:")
 run_view.others((job_id, beside_id))
-st.caption(_limits() if hosted() else "One run at a time, each in a process of its own.")
+if where != browser_run.IN_BROWSER:
+    st.caption(_limits() if hosted() else "One run at a time, each in a process of its own.")
