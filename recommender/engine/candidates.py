@@ -18,6 +18,7 @@ import numpy as np
 from recommender.catalog.queries import candidates_per_role
 from recommender.engine.ability import Abilities, abilities
 from recommender.engine.thinning import best_by_size
+from recommender.estimate.rough import with_rough_shapes
 from recommender.types import Floats, Need, Task, Texts, VariantColumns
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Candidates:
     published_bytes: Floats  # of the file below; NaN where its exact size is not known
     repo: Texts
     file: Texts
+    in_pieces: NDArray[np.bool_]  # published as several files
     layout: Texts  # exact, rough or ""
     base: Texts  # the model it was tuned from, or itself
     kinds: tuple[tuple[str, str, str], ...]  # the different (runtime, format, quantization) in the rows
@@ -262,15 +264,12 @@ def _judged(rows: _Rows, models: Abilities) -> Candidates:
 
 def take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
     """The same columns for some rows only."""
-    variants = candidates.variants
-    columns = {name: getattr(variants, name) for name in variants.__dataclass_fields__}
-    kept = replace(variants, **{name: column[rows] for name, column in columns.items() if column is not None})
     arrays = {
         name: getattr(candidates, name)[rows]
         for name in candidates.__dataclass_fields__
         if isinstance(getattr(candidates, name), np.ndarray)
     }
-    return replace(candidates, variants=kept, **arrays)
+    return replace(candidates, variants=candidates.variants.take(rows), **arrays)
 
 
 def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Rows:
@@ -317,6 +316,8 @@ def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Row
         **{name: number(name) for name in _NUMBERS},
         exact=number("exact") > 0,
     )
+    columns = with_rough_shapes(columns)
+    _ = (columns.runtimes, columns.quantizations, columns.models)  # told apart once, for all that take some of the rows
     kinds, kind = _numbered(zip(columns.runtime, columns.format, columns.quantization, strict=True))
     nothing = np.zeros(len(columns))
     candidates = Candidates(
@@ -336,6 +337,7 @@ def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Row
         published_bytes=number("published_bytes"),
         repo=text("repo"),
         file=text("file"),
+        in_pieces=np.array(["*" in file for file in rows["file"].tolist()], dtype=np.bool_),
         layout=text("layout"),
         kinds=kinds,
         kind=kind,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from recommender.engine.words import seconds, size
 from recommender.estimate import Estimates
 from recommender.estimate.memory import memory_formula
 from recommender.runtimes import RuntimeModel, runtime
-from recommender.types import Estimate, Figure, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
+from recommender.types import Estimate, Figure, Kinds, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
@@ -34,6 +35,19 @@ class Judged:
     scores: Scores
     verdicts: Sequence[Verdict]
     failures: NDArray[np.int64]  # how many rules each row breaks
+
+    @cached_property
+    def successors(self) -> dict[str, str]:
+        """The newer model that takes the place of each model that has one."""
+        names, index = self.case.candidates.variants.models
+        row = dict(zip(index.tolist(), range(len(index)), strict=True))
+        newer = self.case.candidates.superseded_by
+        return {names[model]: newer[one] for model, one in row.items() if newer[one]}
+
+    def models(self, which: NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> set[str]:
+        """Ids of the models of some rows."""
+        names, index = self.case.candidates.variants.models
+        return {names[model] for model in set(index[which].tolist())}
 
 
 def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base: int = 0) -> tuple[Pick, ...]:
@@ -101,18 +115,18 @@ def near_misses(
     quantization or whose successor fits, and no rule takes more than half of the places.
     """
     variants = judged.case.candidates.variants
-    fitting = set(variants.model_id[judged.failures == 0])
-    outdated = _outdated(judged, fitting)
+    fitting = judged.models(judged.failures == 0)
+    passed_over = fitting | _outdated(judged, fitting)
     worth = picks[0].quality - numbers["near_miss_points"] if picks else -np.inf
-    rows = np.flatnonzero((judged.failures == 1) & (judged.case.candidates.quality >= worth))
+    names, model_of_row = variants.models
+    seen = np.array([name not in passed_over for name in names], dtype=np.bool_)[model_of_row]
+    rows = np.flatnonzero((judged.failures == 1) & (judged.case.candidates.quality >= worth) & seen)
     nearest: dict[str, tuple[float, int, Verdict]] = {}
     # What needs twice the memory has not just missed.
     furthest_bytes = judged.case.free_bytes * (numbers["near_miss_size_ratio"] - 1)
     for verdict in judged.verdicts:
         for row in rows[verdict.fails[rows] & ((verdict.unit != "bytes") | (verdict.short_by[rows] <= furthest_bytes))]:
             model, short = variants.model_id[row], float(verdict.short_by[row])
-            if model in fitting or model in outdated:
-                continue
             if model not in nearest or (short, row) < nearest[model][:2]:
                 nearest[model] = (short, int(row), verdict)
     by_row = {row: verdict for _, row, verdict in nearest.values()}
@@ -207,14 +221,22 @@ def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
     total = np.round(judged.scores.total[rows], 9)
     weak = candidates.quality[rows] < scoring_numbers()["least_quality"]
     weak &= not judged.case.need.models
-    order = np.lexsort((variants.quantization[rows].astype(str), variants.runtime[rows].astype(str), -total, weak))
-    return [int(row) for row in rows[order]]
+    order = np.lexsort((_by_name(variants.quantizations, rows), _by_name(variants.runtimes, rows), -total, weak))
+    found: list[int] = rows[order].tolist()
+    return found
+
+
+def _by_name(kinds: Kinds, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row's place in the alphabet of its kind."""
+    names, index = kinds
+    place = {name: place for place, name in enumerate(sorted(names))}
+    return np.array([place[name] for name in names], dtype=np.int64)[index[rows]]
 
 
 def _without_superseded(judged: Judged, rows: list[int]) -> list[int]:
     """Leave out models whose successor is among the rows too: where only the older one fits, it stays."""
     model_ids = judged.case.candidates.variants.model_id
-    outdated = _outdated(judged, {model_ids[row] for row in rows})
+    outdated = _outdated(judged, judged.models(rows))
     return [row for row in rows if model_ids[row] not in outdated]
 
 
@@ -222,18 +244,12 @@ def _outdated(judged: Judged, fitting: set[str]) -> set[str]:
     """Models with a successor among those that fit; none where the person named the models."""
     if judged.case.need.models:
         return set()
-    candidates = judged.case.candidates
-    successors = {
-        model: newer
-        for model, newer in zip(candidates.variants.model_id, candidates.superseded_by, strict=True)
-        if newer
-    }
 
     def newer_fits(model: str) -> bool:
-        newer = successors.get(model, "")
+        newer = judged.successors.get(model, "")
         return bool(newer) and (newer in fitting or newer_fits(newer))
 
-    return {model for model in successors if newer_fits(model)}
+    return {model for model in judged.successors if newer_fits(model)}
 
 
 def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> Iterator[int]:

@@ -73,9 +73,8 @@ class Verdict:
 
 def _by_runtime(case: Case, question: Callable[[RuntimeOnDevice], bool]) -> NDArray[np.bool_]:
     """Ask each runtime once, answer for every row."""
-    rows = case.candidates
-    answers = [question(case.runtimes[runtime]) for runtime, _, _ in rows.kinds]
-    return np.array(answers, dtype=np.bool_)[rows.kind]
+    names, index = case.candidates.variants.runtimes
+    return np.array([question(case.runtimes[name]) for name in names], dtype=np.bool_)[index]
 
 
 def _plain(rule: str, fails: NDArray[np.bool_], reason: Sentence, change: Sentence) -> Verdict:
@@ -144,8 +143,7 @@ def file_is_small_enough(case: Case) -> Verdict:
         )[rows.kind]
         for name in ("max_file_bytes", "max_model_bytes")
     )
-    in_pieces = np.array(["*" in file for file in rows.file.tolist()], dtype=np.bool_)
-    limit = np.minimum(of_all, np.where(in_pieces, np.inf, of_file))
+    limit = np.minimum(of_all, np.where(rows.in_pieces, np.inf, of_file))
     short = np.maximum(file_bytes - limit, 0.0)
 
     def reason(row: int) -> str:

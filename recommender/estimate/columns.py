@@ -7,9 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.types import Floats
-
-Kinds = tuple[list[str], NDArray[np.intp]]  # as recommender.types.distinct gives them
+from recommender.types import Floats, Kinds
 
 
 def look_up(kinds: Kinds, number: Callable[[str], float]) -> Floats:

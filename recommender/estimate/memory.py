@@ -19,7 +19,7 @@ from recommender.estimate import compute_buffer
 from recommender.estimate.columns import among, look_up
 from recommender.estimate.quantize import block_types
 from recommender.paths import catalog_dir
-from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns, distinct
+from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns
 
 __all__ = [
     "BINDINGS",
@@ -125,7 +125,7 @@ def kv_cache_bytes(variants: VariantColumns, settings: SettingsColumns, full_win
 
     ``full_window``: windowed layers keep the whole context; ``padded``: the runtime rounds cells up as llama.cpp does.
     """
-    per_element = look_up(distinct(settings.kv_type), kv_bytes_per_element)
+    per_element = look_up(settings.kv_types, kv_bytes_per_element)
     cells = np.where(padded, _pad(settings.context_tokens), settings.context_tokens)
     wanted = np.minimum(cells, variants.window_tokens + settings.ubatch_tokens)
     window = np.where(full_window, cells, np.where(padded, _pad(wanted), np.minimum(cells, variants.window_tokens)))

@@ -32,12 +32,11 @@ from recommender.estimate.speed_tables import Backend, Ints, SpeedTables, speed_
 from recommender.types import (
     Device,
     Floats,
+    Kinds,
     MemoryColumns,
     RangeColumns,
     SettingsColumns,
-    Texts,
     VariantColumns,
-    distinct,
 )
 
 __all__ = ["SideTerms", "decode", "latency", "load_time", "prefill", "row_terms"]
@@ -122,15 +121,14 @@ def decode_work(
     read = variants.read_bytes_per_token
     active = np.where(np.isfinite(variants.params_active), variants.params_active, total * read / variants.tensor_bytes)
     full = variants.k_full_elements_per_token + variants.v_full_elements_per_token
-    full = np.where(np.isfinite(full), full, known.size_law("kv_elements_per_token", total))
+    full = _filled(full, "kv_elements_per_token", total, known)
     windowed = np.nan_to_num(variants.k_window_elements_per_token + variants.v_window_elements_per_token)
     inside = np.minimum(depth_tokens, np.nan_to_num(variants.window_tokens))
     cached = full * depth_tokens + windowed * inside
-    element_bytes = look_up(distinct(settings.kv_type), lambda kind: KV_BYTES.get(kind, 2.0))
-    n_layer = np.where(np.isfinite(variants.n_layer), variants.n_layer, known.size_law("n_layer", total))
-    n_embd = np.where(np.isfinite(variants.n_embd), variants.n_embd, known.size_law("n_embd", total))
-    embedding = variants.n_vocab * variants.n_embd
-    embedding = np.where(np.isfinite(embedding), embedding, known.size_law("embedding_elements", total))
+    element_bytes = look_up(settings.kv_types, lambda kind: KV_BYTES.get(kind, 2.0))
+    n_layer = _filled(variants.n_layer, "n_layer", total, known)
+    n_embd = _filled(variants.n_embd, "n_embd", total, known)
+    embedding = _filled(variants.n_vocab * variants.n_embd, "embedding_elements", total, known)
     layers_bytes = variants.tensor_bytes - variants.input_embedding_bytes
     moe = np.asarray(read < MOE_SHARE * layers_bytes)
     # A tied output head is the embedding read whole, so all bytes are read; routed experts say nothing about it.
@@ -147,6 +145,12 @@ def decode_work(
         width=n_layer * n_embd,
         moe=moe,
     )
+
+
+def _filled(values: Floats, law: str, params_total: Floats, tables: SpeedTables) -> Floats:
+    """Known values (n,), and what models of that size usually have where they are not."""
+    known = np.isfinite(values)
+    return values if known.all() else np.where(known, values, tables.size_law(law, params_total))
 
 
 def _speed(
@@ -225,7 +229,7 @@ def _sides(
     usual = usual_threads(device, cpu)
     threads = cpu.flops * np.where(settings.threads > 0, np.minimum(settings.threads / usual, 1.0), 1.0)
     runtimes, runtime_of_row = variants.runtimes
-    quant_classes, quant_of_row = classes_of(tables, variants.quantization)
+    quant_classes, quant_of_row = classes_of(tables, variants.quantizations)
     for side, share in ((cpu, 1.0 - on_gpu), (gpu, on_gpu)):
         if side is None or not share.any():
             continue
@@ -291,9 +295,9 @@ def row_terms(
     return tuple(found)
 
 
-def classes_of(tables: SpeedTables, quantizations: Texts) -> tuple[list[str], Ints]:
+def classes_of(tables: SpeedTables, quantizations: Kinds) -> tuple[list[str], Ints]:
     """Class of each distinct quantization ("q4" where the name is new), and per row its index."""
-    names, inverse = distinct(quantizations)
+    names, inverse = quantizations
     labels = [tables.label(name) for name in names]
     return [label.quant_class if label else "q4" for label in labels], inverse
 
