@@ -13,7 +13,6 @@ from recommender.engine.estimate_rows import EstimateAnswer
 from recommender.engine.words import count, rate, seconds, size
 from recommender.types import Estimate, Figure, NearMiss, Pick, Recommendation
 
-
 _AS_THEY_ARE = (str, int, bool, type(None))  # most of an answer: told by their type alone, which is quick
 
 

@@ -38,10 +38,33 @@ Kinds = tuple[list[str], NDArray[np.intp]]  # distinct texts, and for each row (
 def distinct(values: Texts) -> Kinds:
     """Distinct texts in order of appearance, and for each row (n,) the index of its own."""
     texts = values.tolist()
+    if texts and texts.count(texts[0]) == len(texts):
+        return [str(texts[0])], np.zeros(len(texts), dtype=np.intp)
     known = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    if len(known) == 1:
-        return [str(text) for text in known], np.zeros(len(texts), dtype=np.intp)
     return [str(text) for text in known], np.fromiter(map(known.__getitem__, texts), dtype=np.intp, count=len(texts))
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """Texts of n rows as few different ones: neither taking rows nor comparing looks at every text."""
+
+    texts: tuple[str, ...]
+    index: NDArray[np.intp]  # (n,), into ``texts``
+
+    @classmethod
+    def of(cls, values: Texts) -> TextColumn:
+        texts, index = distinct(values)
+        return cls(tuple(texts), index)
+
+    def __getitem__(self, row: int) -> str:
+        return self.texts[self.index[row]]
+
+    def take(self, rows: NDArray[Any]) -> TextColumn:
+        return TextColumn(self.texts, self.index[rows])
+
+    def among(self, *wanted: str) -> NDArray[np.bool_]:
+        """Which rows (n,) have one of these texts."""
+        return np.array([text in wanted for text in self.texts], dtype=np.bool_)[self.index]
 
 
 # ── what you have ────────────────────────────────────────────────────────────────────────────────────────────
@@ -91,7 +114,7 @@ class Device:
     disk_free_bytes: float | None = None
     tdp_w: float | None = None
     source: str = ""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 # ── what you need ────────────────────────────────────────────────────────────────────────────────────────────

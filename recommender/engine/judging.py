@@ -176,7 +176,7 @@ def workload(case: Case, device: Device) -> tuple[SettingsColumns, Floats, Float
     prompt = np.full(count, float(min(case.task.prompt_tokens, room)))
     settings = SettingsColumns(
         context_tokens=np.full(count, float(case.context_tokens)),
-        kv_type=np.full(count, "f16", dtype=object),
+        kv_type=np.full(count, np.array("f16", dtype=object)),
         batch_tokens=np.full(count, float(BATCH_TOKENS)),
         ubatch_tokens=np.full(count, float(UBATCH_TOKENS)),
         parallel=np.full(count, float(case.need.users)),

@@ -19,10 +19,24 @@ from recommender.engine.words import seconds, size
 from recommender.estimate import Estimates
 from recommender.estimate.memory import memory_formula
 from recommender.runtimes import RuntimeModel, runtime
-from recommender.types import Estimate, Figure, Kinds, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
+from recommender.types import (
+    Estimate,
+    Figure,
+    Floats,
+    Kinds,
+    Memory,
+    NearMiss,
+    Pick,
+    RangeColumns,
+    Settings,
+    SettingsColumns,
+)
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
+
+
+_BELOW_ALL = 1000.0  # points; a score has at most 100
 
 
 @dataclass(frozen=True)
@@ -55,9 +69,11 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
 
     ``max_per_base`` limits how many models tuned from one base are shown; 0 means no limit.
     """
-    order = _without_superseded(judged, _best_first(judged, np.flatnonzero(judged.failures == 0)))
+    every = judged.case.need.all_quantizations
+    rows = np.flatnonzero(judged.failures == 0)
+    order = _without_superseded(judged, _best_first(judged, rows if every else _best_of_models(judged, rows)))
     chosen: list[int] = []
-    limited = _one_per_model(judged, order, max_per_base) if not judged.case.need.all_quantizations else iter(order)
+    limited = iter(order) if every else _one_per_model(judged, order, max_per_base)
     for row in limited:
         if top is not None and len(chosen) >= top:
             break
@@ -82,7 +98,8 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
 def _rivals(judged: Judged, row: int) -> tuple[Rival, ...]:
     """The best fitting row of the same model with each other engine, best score first."""
     variants = judged.case.candidates.variants
-    same = (variants.model_id == variants.model_id[row]) & (judged.failures == 0)
+    model_of_row = variants.models[1]
+    same = (model_of_row == model_of_row[row]) & (judged.failures == 0)
     engines = {memory_formula(str(variants.runtime[row]))}
     found = []
     for other in sorted(np.flatnonzero(same), key=lambda other: -judged.scores.total[other]):
@@ -216,14 +233,27 @@ def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
 
     What is too weak for the task comes after everything else, however fast and small, unless the person named it.
     """
-    candidates = judged.case.candidates
-    variants = candidates.variants
-    total = np.round(judged.scores.total[rows], 9)
-    weak = candidates.quality[rows] < scoring_numbers()["least_quality"]
-    weak &= not judged.case.need.models
+    variants = judged.case.candidates.variants
+    total, weak = _rank(judged, rows)
     order = np.lexsort((_by_name(variants.quantizations, rows), _by_name(variants.runtimes, rows), -total, weak))
     found: list[int] = rows[order].tolist()
     return found
+
+
+def _rank(judged: Judged, rows: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Score of some rows, and whether they are too weak for the task."""
+    weak = judged.case.candidates.quality[rows] < scoring_numbers()["least_quality"]
+    return np.round(judged.scores.total[rows], 9), weak & (not judged.case.need.models)
+
+
+def _best_of_models(judged: Judged, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows that may come first of their model: sorting all takes longer than looking for these."""
+    names, model_of_row = judged.case.candidates.variants.models
+    total, weak = _rank(judged, rows)
+    value = np.where(weak, total - _BELOW_ALL, total)
+    best = np.full(len(names), -np.inf)
+    np.maximum.at(best, model_of_row[rows], value)
+    return rows[value == best[model_of_row[rows]]]
 
 
 def _by_name(kinds: Kinds, rows: NDArray[np.int64]) -> NDArray[np.int64]:

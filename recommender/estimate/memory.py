@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recommender.errors import BadInputError
 from recommender.estimate import compute_buffer
-from recommender.estimate.columns import among, look_up
+from recommender.estimate.columns import among, known_or_zero, look_up
 from recommender.estimate.quantize import block_types
 from recommender.paths import catalog_dir
 from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns
@@ -95,7 +95,7 @@ def memory(
     else:
         overhead = overhead + np.where(split.gpu_layers > 0, _gpu_context(variants), 0.0)
     overhead = overhead + _left_free(variants, weights + kv + compute + overhead)
-    managed = variants.runtime == "azure-ai-foundry"
+    managed = among(variants.runtimes, ("azure-ai-foundry",))
     nothing = np.where(managed, np.nan, 0.0)
     total = weights + kv + compute + overhead + nothing
     whole_gpu = among(variants.runtimes, GPU_ONLY) & (split.gpu_layers > 0) & (_discrete(device) is not None)
@@ -182,7 +182,7 @@ def _own_head(variants: VariantColumns) -> Floats:
 
 def _repacked(variants: VariantColumns, device: Device) -> Floats:
     columns = variants.repack_arm_bytes if device.arch == "arm64" else variants.repack_x86_bytes
-    return np.zeros(len(variants)) if columns is None else np.nan_to_num(columns)
+    return np.zeros(len(variants)) if columns is None else known_or_zero(columns)
 
 
 def _discrete(device: Device) -> object | None:
