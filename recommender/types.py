@@ -57,7 +57,7 @@ class TextColumn:
         return cls(tuple(texts), index)
 
     def __getitem__(self, row: int) -> str:
-        return self.texts[self.index[row]]
+        return self.texts[int(self.index[row])]
 
     def take(self, rows: NDArray[Any]) -> TextColumn:
         return TextColumn(self.texts, self.index[rows])

@@ -264,7 +264,7 @@ def _judged(rows: _Rows, models: Abilities) -> Candidates:
 
 def take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
     """The same columns for some rows only."""
-    columns = {
+    columns: dict[str, Any] = {
         name: column[rows] if isinstance(column, np.ndarray) else column.take(rows)
         for name, column in vars(candidates).items()
         if isinstance(column, np.ndarray | TextColumn | VariantColumns)

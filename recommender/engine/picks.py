@@ -54,14 +54,16 @@ class Judged:
     def successors(self) -> dict[str, str]:
         """The newer model that takes the place of each model that has one."""
         names, index = self.case.candidates.variants.models
-        row = dict(zip(index.tolist(), range(len(index)), strict=True))
         newer = self.case.candidates.superseded_by
-        return {names[model]: newer[one] for model, one in row.items() if newer[one]}
+        outdated = np.flatnonzero(~newer.among(""))
+        return {names[index[row]]: newer[row] for row in outdated[np.unique(index[outdated], return_index=True)[1]]}
 
     def models(self, which: NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> set[str]:
         """Ids of the models of some rows."""
         names, index = self.case.candidates.variants.models
-        return {names[model] for model in set(index[which].tolist())}
+        there = np.zeros(len(names), dtype=np.bool_)
+        there[index[which]] = True
+        return {names[model] for model in np.flatnonzero(there)}
 
 
 def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base: int = 0) -> tuple[Pick, ...]:
@@ -131,22 +133,21 @@ def near_misses(
     What is clearly weaker than the first pick is no loss and is left out. So are models that fit in another
     quantization or whose successor fits, and no rule takes more than half of the places.
     """
-    variants = judged.case.candidates.variants
     fitting = judged.models(judged.failures == 0)
     passed_over = fitting | _outdated(judged, fitting)
     worth = picks[0].quality - numbers["near_miss_points"] if picks else -np.inf
-    names, model_of_row = variants.models
+    names, model_of_row = judged.case.candidates.variants.models
     seen = np.array([name not in passed_over for name in names], dtype=np.bool_)[model_of_row]
     rows = np.flatnonzero((judged.failures == 1) & (judged.case.candidates.quality >= worth) & seen)
-    nearest: dict[str, tuple[float, int, Verdict]] = {}
+    rule_of_row = np.argmax([verdict.fails[rows] for verdict in judged.verdicts], axis=0)
+    short = np.array([verdict.short_by[rows] for verdict in judged.verdicts])[rule_of_row, np.arange(len(rows))]
     # What needs twice the memory has not just missed.
     furthest_bytes = judged.case.free_bytes * (numbers["near_miss_size_ratio"] - 1)
-    for verdict in judged.verdicts:
-        for row in rows[verdict.fails[rows] & ((verdict.unit != "bytes") | (verdict.short_by[rows] <= furthest_bytes))]:
-            model, short = variants.model_id[row], float(verdict.short_by[row])
-            if model not in nearest or (short, row) < nearest[model][:2]:
-                nearest[model] = (short, int(row), verdict)
-    by_row = {row: verdict for _, row, verdict in nearest.values()}
+    in_bytes = np.array([verdict.unit == "bytes" for verdict in judged.verdicts])[rule_of_row]
+    just = np.flatnonzero(~in_bytes | (short <= furthest_bytes))
+    just = just[np.lexsort((rows[just], short[just], model_of_row[rows[just]]))]
+    first = np.unique(model_of_row[rows[just]], return_index=True)[1]  # of each model
+    by_row = {int(rows[place]): judged.verdicts[rule_of_row[place]] for place in just[first]}
     limit = int(numbers["near_misses"])
     chosen: list[int] = []
     by_rule: Counter[str] = Counter()
@@ -253,7 +254,7 @@ def _best_of_models(judged: Judged, rows: NDArray[np.int64]) -> NDArray[np.int64
     value = np.where(weak, total - _BELOW_ALL, total)
     best = np.full(len(names), -np.inf)
     np.maximum.at(best, model_of_row[rows], value)
-    return rows[value == best[model_of_row[rows]]]
+    return np.compress(value == best[model_of_row[rows]], rows)
 
 
 def _by_name(kinds: Kinds, rows: NDArray[np.int64]) -> NDArray[np.int64]:
