@@ -26,7 +26,8 @@ def serve(settings: Settings) -> None:
     import streamlit as st
     from starlette.routing import Mount
 
-    from recommender.api import OpenCatalog, api
+    from recommender.api import api
+    from recommender.api_worker import OpenCatalog, Workers
     from recommender.badge import badge
 
     use(settings)
@@ -34,7 +35,7 @@ def serve(settings: Settings) -> None:
     if settings.browser and has_screen():
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
     catalog, per_minute = OpenCatalog(), settings.api_per_minute
-    routes = [Mount("/api", api(catalog, per_minute)), badge(catalog, per_minute)]
+    routes = [Mount("/api", api(catalog, per_minute, Workers())), badge(catalog, per_minute)]
     app = st.App(str(paths.bundled("app.py")), routes=routes)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
 
