@@ -71,6 +71,8 @@ def served(home: Path, **environment: str) -> Iterator[tuple[int, psutil.Process
     finally:
         server.terminate()
         server.wait(60)
+        if errors := [line for line in (home / "server.log").read_text().splitlines() if "Error" in line]:
+            print(f"The server's log has {len(errors)} errors, the last: {errors[-1]}", file=sys.stderr)
 
 
 async def _once(port: int) -> None:
@@ -121,6 +123,12 @@ async def people(port: int, count: int, seconds: float) -> tuple[list[float], li
     return times, problems
 
 
+def cpu_s(process: psutil.Process) -> float:
+    """Seconds of processor time that it has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def told(times: list[float], problems: list[str]) -> str:
     if len(times) < 2:
         return f"too few answers to tell; {len(problems)} errors {problems[:3]}"
@@ -131,11 +139,12 @@ def told(times: list[float], problems: list[str]) -> str:
 
 def many(home: Path, options: argparse.Namespace) -> None:
     with served(home) as (port, server):
-        empty = server.memory_info().rss
+        empty, spent = server.memory_info().rss, cpu_s(server)
         times, problems = asyncio.run(people(port, options.sessions, options.seconds))
+        each_ms = (cpu_s(server) - spent) * 1e3 / max(len(times) + options.sessions, 1)
         grown = (server.memory_info().rss - empty) / MIB / options.sessions
     what = f"{options.sessions} sessions, an input every {EVERY_S:g} s each"
-    report(what, "p95 ≤ 1.0 s, no error", f"{told(times, problems)}; {grown:.1f} MiB of memory for each")
+    report(what, "p95 ≤ 1.0 s, no error", f"{told(times, problems)}; {each_ms:.0f} ms of CPU a rerun; {grown:.1f} MiB of memory for each")
 
 
 # ── one run beside them ──────────────────────────────────────────────────────────────────────────────────────
