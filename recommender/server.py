@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import importlib
 import os
 import socket
@@ -36,23 +35,17 @@ def serve(settings: Settings) -> None:
     host, port = settings.host, settings.port
     if settings.browser and has_screen():
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
-    _settle()
+    _load()
     catalog, per_minute = OpenCatalog(), settings.api_per_minute
     routes = [Mount("/api", api(catalog, per_minute, Workers())), badge(catalog, per_minute)]
     app = st.App(str(paths.bundled("app.py")), routes=routes)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
 
 
-def _settle() -> None:
-    """Load what every page needs, and take it out of what is searched for garbage.
-
-    Streamlit collects all garbage after every run of a page, and nothing else runs meanwhile: with the libraries' own
-    objects that took longer than many an answer. The first visitor does not wait for the libraries either.
-    """
+def _load() -> None:
+    """Load what every page needs, so that the first visitor does not wait for it."""
     for name in ("pandas", "pyarrow", "plotly.graph_objects", "recommender.engine.recommend", "recommender.trial"):
         importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
 
 
 def check_address(host: str, port: int) -> None:
