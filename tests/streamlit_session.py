@@ -34,6 +34,8 @@ class Rerun:
 class Session:
     """One open page. Widgets keep what they were given, and the address what the server made of it."""
 
+    runs = 0  # of scripts, of all sessions of this process
+
     def __init__(self, socket: ClientConnection, page: str, query: str) -> None:
         self._socket, self._page, self._query = socket, page, query
         self._given: dict[str, WidgetState] = {}
@@ -72,6 +74,7 @@ class Session:
         except TimeoutError:
             raise SessionError(f"The script did not end within {PATIENCE_S:g} s.") from None
         found.seconds = time.perf_counter() - start
+        Session.runs += 1
         return found
 
     async def _taken(self) -> Rerun:
