@@ -72,8 +72,8 @@ def told(times: list[float]) -> str:
 
 def measure(port: int, count: int, rate: float, seconds: float) -> None:
     every = questions(count + int(rate * seconds))
-    ask(port, questions(1)[0])  # the first question reads what all share
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda body: ask(port, body), questions(1) * AT_ONCE))  # the first ones read what all share
         start = time.perf_counter()
         times = list(pool.map(lambda body: ask(port, body), every[:count]))
         took_s = time.perf_counter() - start
@@ -89,6 +89,12 @@ def measure(port: int, count: int, rate: float, seconds: float) -> None:
 
         times = list(pool.map(at_its_time, range(int(rate * seconds))))
     print(f"{rate:.0f} a second for {seconds:.0f} s: {told(times)}.")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def ready(port: int) -> None:
@@ -109,9 +115,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50, help="questions a second")
     parser.add_argument("--seconds", type=float, default=10)
     arguments = parser.parse_args()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as home:
         own: dict[str, Any] = {paths.HOME_VARIABLE: home, "RIGHTSIZE_API_PER_MINUTE": "1000000"}
         serve = [sys.executable, "-m", "recommender.cli", "serve", "--port", str(port), "--no-browser"]

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
-from threading import Lock
 from typing import Annotated, Any, get_type_hints
 
 from fastapi import FastAPI, Query, Request
@@ -24,16 +23,15 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recommender.catalog.store import Catalog, open_catalog
-from recommender.device import from_dict, preset
+from recommender import api_worker
+from recommender.api_worker import LONGEST_SENTENCE
+from recommender.catalog.store import Catalog
 from recommender.engine.estimate_rows import EstimateRequest, estimate_one
-from recommender.engine.recommend import recommend
-from recommender.errors import RecommenderError, UnknownNameError
-from recommender.present import answer_json, recommendation_json
-from recommender.types import Device, Need
+from recommender.errors import RecommenderError
+from recommender.present import answer_json
+from recommender.types import Need
 
 MOST_PICKS, MOST_MODELS, MOST_BODY_BYTES = 50, 1000, 65_536
-_LONGEST_SENTENCE = 500
 Refuse = Callable[[str, int, Mapping[str, str]], Response]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _DEVICE = "a preset's id (`recommender devices` lists them), or what `recommender device --json` prints"
@@ -58,26 +56,17 @@ QuestionQuery = _model_of(Need, "QuestionQuery", device=(str, Field(description=
 EstimateBody = _model_of(EstimateRequest, "EstimateRequest", leave_out=("device",), device=(Devices, ...))
 
 
-class OpenCatalog:
-    """The catalog in use: opened at the first question, and anew once a refresh has replaced it."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._catalog: Catalog | None = None
-
-    def __call__(self) -> Catalog:
-        with self._lock:
-            if self._catalog is None or self._catalog.replaced:
-                self._catalog = open_catalog()
-            return self._catalog
-
-
-def api(catalog: Callable[[], Catalog], per_minute: int) -> FastAPI:
+def api(
+    catalog: Callable[[], Catalog],
+    per_minute: int,
+    answer: Callable[[api_worker.Question], api_worker.Answer] | None = None,
+) -> FastAPI:
     """The application to mount under ``/api``.
 
     Args:
         catalog: gives the open catalog; called for every question.
         per_minute: questions that one address may ask a minute.
+        answer: works recommendations out, such as ``api_worker.Workers()``; by default this process does.
     """
     app = FastAPI(
         title="Rightsize",
@@ -92,6 +81,10 @@ def api(catalog: Callable[[], Catalog], per_minute: int) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _other)
 
+    def recommended(question: api_worker.Question) -> Response:
+        status, content = answer(question) if answer else api_worker.answered(catalog(), question)
+        return Response(content, status, media_type="application/json")
+
     @app.get("/health", response_class=PlainTextResponse, summary="Whether it answers")
     def health() -> str:
         return "ok"
@@ -104,20 +97,18 @@ def api(catalog: Callable[[], Catalog], per_minute: int) -> FastAPI:
         return JSONResponse(_catalog(catalog(), offset, limit))
 
     @app.get("/recommend", summary="Rank what fits a preset device and a need")
-    def ask(query: Annotated[QuestionQuery, Query()]) -> JSONResponse:  # type: ignore[valid-type]
+    def ask(query: Annotated[QuestionQuery, Query()]) -> Response:  # type: ignore[valid-type]
         given = query.model_dump()  # type: ignore[attr-defined]
-        device, top = given.pop("device"), given.pop("top")
-        return _recommended(catalog(), device, given, top)
+        return recommended({"device": given.pop("device"), "top": given.pop("top"), "need": given})
 
     @app.post("/recommend", summary="Rank what fits a device and a need")
-    def ask_whole(question: Question) -> JSONResponse:  # type: ignore[valid-type]
-        given = question.model_dump()  # type: ignore[attr-defined]
-        return _recommended(catalog(), given["device"], given["need"], given["top"])
+    def ask_whole(question: Question) -> Response:  # type: ignore[valid-type]
+        return recommended(question.model_dump())  # type: ignore[attr-defined]
 
     @app.post("/estimate", summary="Bytes, memory and speed of one model and quantization on a device")
     def estimate(request: EstimateBody) -> JSONResponse:  # type: ignore[valid-type]
         given = request.model_dump()  # type: ignore[attr-defined]
-        answer = estimate_one(EstimateRequest(**{**given, "device": _device(given["device"])}), catalog())
+        answer = estimate_one(EstimateRequest(**{**given, "device": api_worker.device_of(given["device"])}), catalog())
         return JSONResponse({"catalog_date": catalog().date, **answer_json(answer)})
 
     return app
@@ -129,15 +120,6 @@ def _refusal(sentence: str, status: int, headers: Mapping[str, str]) -> Response
 
 class _Refusal(BaseModel):
     error: str
-
-
-def _recommended(catalog: Catalog, device: str | dict[str, Any], need: dict[str, Any], top: int) -> JSONResponse:
-    answer = recommend(_device(device), Need(**need), catalog, top=top)
-    return JSONResponse({"catalog_date": catalog.date, **recommendation_json(answer)})
-
-
-def _device(given: str | dict[str, Any]) -> Device:
-    return preset(given) if isinstance(given, str) else from_dict(given)
 
 
 def _catalog(catalog: Catalog, offset: int, limit: int) -> dict[str, Any]:
@@ -192,9 +174,9 @@ class Bounds:
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refused(_: Request, error: Exception) -> JSONResponse:
-    status = 404 if isinstance(error, UnknownNameError) else 422
-    return JSONResponse({"error": str(error)[:_LONGEST_SENTENCE]}, status)
+def _refused(_: Request, error: Exception) -> Response:
+    status, content = api_worker.refusal(error)
+    return Response(content, status, media_type="application/json")
 
 
 def _malformed(_: Request, error: Exception) -> JSONResponse:
@@ -202,7 +184,7 @@ def _malformed(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
     said = f"{where}: {first['msg']}." if where else f"{first['msg']}."
-    return JSONResponse({"error": said.encode("utf-8", "replace").decode()[:_LONGEST_SENTENCE]}, 422)
+    return JSONResponse({"error": said.encode("utf-8", "replace").decode()[:LONGEST_SENTENCE]}, 422)
 
 
 def _other(_: Request, error: Exception) -> JSONResponse:

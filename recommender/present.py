@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,23 @@ from recommender.engine.estimate_rows import EstimateAnswer
 from recommender.engine.words import count, rate, seconds, size
 from recommender.types import Estimate, Figure, NearMiss, Pick, Recommendation
 
+_AS_THEY_ARE = (str, int, bool, type(None))  # most of an answer: told by their type alone, which is quick
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
 
 def jsonable(value: Any) -> Any:
     """Dataclasses, mappings and sequences as plain JSON values; what is not finite becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(kind):
+        return {name: jsonable(getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import socket
 import sys
@@ -27,7 +28,8 @@ def serve(settings: Settings) -> None:
     from starlette.middleware import Middleware
     from starlette.routing import Mount
 
-    from recommender.api import OpenCatalog, api
+    from recommender.api import api
+    from recommender.api_worker import OpenCatalog, Workers
     from recommender.badge import badge
     from recommender.browser_routes import Isolated, browser_routes
 
@@ -35,11 +37,19 @@ def serve(settings: Settings) -> None:
     host, port = settings.host, settings.port
     if settings.browser and has_screen():
         threading.Thread(target=_open_when_ready, args=(f"http://{host}:{port}",), daemon=True).start()
+    _load()
     catalog, per_minute = OpenCatalog(), settings.api_per_minute
-    routes = [Mount("/api", api(catalog, per_minute)), badge(catalog, per_minute), *browser_routes(catalog, settings)]
+    questions = Mount("/api", api(catalog, per_minute, Workers()))
+    routes = [questions, badge(catalog, per_minute), *browser_routes(catalog, settings)]
     middleware = [Middleware(Isolated)] if settings.isolate else []
     app = st.App(str(paths.bundled("app.py")), routes=routes, middleware=middleware)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
+
+
+def _load() -> None:
+    """Load what every page needs, so that the first visitor does not wait for it."""
+    for name in ("pandas", "pyarrow", "plotly.graph_objects", "recommender.engine.recommend", "recommender.trial"):
+        importlib.import_module(name)
 
 
 def check_address(host: str, port: int) -> None:

@@ -6,7 +6,7 @@ Units are in the names: ``*_bytes``, ``*_s``, ``*_tokens``, ``*_per_s``. ``None`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,11 +32,39 @@ def tier_of(params_total: float) -> str:
     return next((tier for tier, bound in TIER_BOUNDS if params_total < bound), "Large")
 
 
-def distinct(values: Texts) -> tuple[list[str], NDArray[np.intp]]:
+Kinds = tuple[list[str], NDArray[np.intp]]  # distinct texts, and for each row (n,) the index of its own
+
+
+def distinct(values: Texts) -> Kinds:
     """Distinct texts in order of appearance, and for each row (n,) the index of its own."""
-    known: dict[str, int] = {}
-    index = [known.setdefault(value, len(known)) for value in values.tolist()]
-    return [str(value) for value in known], np.array(index, dtype=np.intp)
+    texts = values.tolist()
+    if texts and texts.count(texts[0]) == len(texts):
+        return [str(texts[0])], np.zeros(len(texts), dtype=np.intp)
+    known = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return [str(text) for text in known], np.fromiter(map(known.__getitem__, texts), dtype=np.intp, count=len(texts))
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """Texts of n rows as few different ones: neither taking rows nor comparing looks at every text."""
+
+    texts: tuple[str, ...]
+    index: NDArray[np.intp]  # (n,), into ``texts``
+
+    @classmethod
+    def of(cls, values: Texts) -> TextColumn:
+        texts, index = distinct(values)
+        return cls(tuple(texts), index)
+
+    def __getitem__(self, row: int) -> str:
+        return self.texts[int(self.index[row])]
+
+    def take(self, rows: NDArray[Any]) -> TextColumn:
+        return TextColumn(self.texts, self.index[rows])
+
+    def among(self, *wanted: str) -> NDArray[np.bool_]:
+        """Which rows (n,) have one of these texts."""
+        return np.array([text in wanted for text in self.texts], dtype=np.bool_)[self.index]
 
 
 # ── what you have ────────────────────────────────────────────────────────────────────────────────────────────
@@ -86,7 +114,7 @@ class Device:
     disk_free_bytes: float | None = None
     tdp_w: float | None = None
     source: str = ""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 # ── what you need ────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,10 +245,27 @@ class VariantColumns:
     def __len__(self) -> int:
         return len(self.model_id)
 
+    # What depends on a text is looked up once per text, not once per row.
+
     @cached_property
-    def runtimes(self) -> tuple[list[str], NDArray[np.intp]]:
-        """The distinct runtimes, and each row's index into them: what depends on the runtime is looked up once."""
+    def runtimes(self) -> Kinds:
         return distinct(self.runtime)
+
+    @cached_property
+    def quantizations(self) -> Kinds:
+        return distinct(self.quantization)
+
+    @cached_property
+    def models(self) -> Kinds:
+        return distinct(self.model_id)
+
+    def take(self, rows: NDArray[Any]) -> VariantColumns:
+        """The same columns for some rows. Texts that were told apart stay so: some may then be of no row."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        taken = replace(self, **{name: column[rows] for name, column in every.items() if column is not None})
+        kinds: dict[str, Kinds] = {name: known for name, known in vars(self).items() if name not in every}
+        vars(taken).update({name: (texts, index[rows]) for name, (texts, index) in kinds.items()})
+        return taken
 
 
 @dataclass(frozen=True)
@@ -235,6 +280,10 @@ class SettingsColumns:
     threads: Floats
     gpu_layers: Floats
     flash_attn: NDArray[np.bool_]
+
+    @cached_property
+    def kv_types(self) -> Kinds:
+        return distinct(self.kv_type)
 
 
 @dataclass(frozen=True)

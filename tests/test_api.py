@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from starlette.testclient import TestClient
 
-from recommender.api import MOST_BODY_BYTES, OpenCatalog, api
+from recommender.api import MOST_BODY_BYTES, api
+from recommender.api_worker import OpenCatalog, Workers
 from recommender.catalog import Catalog
 from recommender.cli import main
 from recommender.device import preset, to_dict
@@ -128,7 +130,7 @@ def test_a_catalog_that_a_refresh_replaced_is_opened_anew(monkeypatch: pytest.Mo
         replaced = False
 
     made: list[Opened] = []
-    monkeypatch.setattr("recommender.api.open_catalog", lambda: made.append(Opened()) or made[-1])
+    monkeypatch.setattr("recommender.api_worker.open_catalog", lambda: made.append(Opened()) or made[-1])
     current = OpenCatalog()
     assert current() is current()
     made[0].replaced = True
@@ -146,3 +148,20 @@ def test_nothing_that_may_be_asked_ends_in_a_fault(case: Any) -> None:
     if answer.status_code != 200:
         assert "Traceback" not in answer.text
         assert json.loads(answer.text)["error"]
+
+
+def test_processes_of_its_own_answer_as_this_one_does_and_one_that_is_killed_is_replaced(client: TestClient) -> None:
+    asked = {"device": "rtx-4060", "need": {"task": "code"}, "top": 1}
+    workers = Workers()
+    try:
+        with TestClient(api(lambda: HELD[0], 10_000, workers)) as apart:
+            first = apart.post("/recommend", json=asked)
+            assert (first.status_code, first.content) == (200, client.post("/recommend", json=asked).content)
+            assert apart.get("/recommend", params={"device": "nonsense"}).status_code == 404
+            [worker] = [child for child in psutil.Process().children() if "recommender.api_worker" in child.cmdline()]
+            worker.kill()
+            worker.wait()
+            assert apart.post("/recommend", json=asked).content == first.content
+    finally:
+        workers.close()
+    assert not [child for child in psutil.Process().children() if "recommender.api_worker" in child.cmdline()]

@@ -14,7 +14,8 @@ import yaml
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
-from recommender.api import OpenCatalog, api
+from recommender.api import api
+from recommender.api_worker import OpenCatalog
 from recommender.cli import parser
 from recommender.paths import HOME_VARIABLE
 from recommender.settings import PREFIX, Settings

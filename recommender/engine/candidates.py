@@ -18,7 +18,8 @@ import numpy as np
 from recommender.catalog.queries import candidates_per_role
 from recommender.engine.ability import Abilities, abilities
 from recommender.engine.thinning import best_by_size
-from recommender.types import Floats, Need, Task, Texts, VariantColumns
+from recommender.estimate.rough import with_rough_shapes
+from recommender.types import Floats, Need, Task, TextColumn, Texts, VariantColumns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,18 +64,19 @@ class Candidates:
     quant_loss: Floats  # points of it that quantization took
     thinks: NDArray[np.bool_]  # writes thinking tokens before it answers this task
     context_max: Floats  # tokens; NaN where not recorded
-    commercial: Texts  # yes, conditions, no or ""
-    tools: Texts  # yes, no or ""
-    availability: Texts  # file, repo, convert or service
-    support: Texts  # yes or experimental
+    commercial: TextColumn  # yes, conditions, no or ""
+    tools: TextColumn  # yes, no or ""
+    availability: TextColumn  # file, repo, convert or service
+    support: TextColumn  # yes or experimental
     published_bytes: Floats  # of the file below; NaN where its exact size is not known
-    repo: Texts
-    file: Texts
-    layout: Texts  # exact, rough or ""
-    base: Texts  # the model it was tuned from, or itself
+    repo: TextColumn
+    file: TextColumn
+    in_pieces: NDArray[np.bool_]  # it was published as several files
+    layout: TextColumn  # exact, rough or ""
+    base: TextColumn  # the model it was tuned from, or itself
     kinds: tuple[tuple[str, str, str], ...]  # the different (runtime, format, quantization) in the rows
     kind: NDArray[np.int64]  # each row's index into ``kinds``
-    superseded_by: Texts  # the newer model that takes its place, or ""
+    superseded_by: TextColumn  # the newer model that takes its place, or ""
     considered: int  # variants × runtimes in the catalog before anything was left out
     left_out: dict[str, int]  # reason → how many the catalog query left out
 
@@ -262,15 +264,12 @@ def _judged(rows: _Rows, models: Abilities) -> Candidates:
 
 def take(candidates: Candidates, rows: NDArray[np.int64]) -> Candidates:
     """The same columns for some rows only."""
-    variants = candidates.variants
-    columns = {name: getattr(variants, name) for name in variants.__dataclass_fields__}
-    kept = replace(variants, **{name: column[rows] for name, column in columns.items() if column is not None})
-    arrays = {
-        name: getattr(candidates, name)[rows]
-        for name in candidates.__dataclass_fields__
-        if isinstance(getattr(candidates, name), np.ndarray)
+    columns: dict[str, Any] = {
+        name: column[rows] if isinstance(column, np.ndarray) else column.take(rows)
+        for name, column in vars(candidates).items()
+        if isinstance(column, np.ndarray | TextColumn | VariantColumns)
     }
-    return replace(candidates, variants=kept, **arrays)
+    return replace(candidates, **columns)
 
 
 def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Rows:
@@ -306,6 +305,9 @@ def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Row
     def text(name: str) -> Texts:
         return np.asarray(rows[name], dtype=object)
 
+    def told(name: str) -> TextColumn:
+        return TextColumn.of(text(name))
+
     def number(name: str) -> Floats:
         found = rows[name]
         if isinstance(found, np.ma.MaskedArray):
@@ -317,6 +319,8 @@ def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Row
         **{name: number(name) for name in _NUMBERS},
         exact=number("exact") > 0,
     )
+    columns = with_rough_shapes(columns)
+    _ = (columns.runtimes, columns.quantizations, columns.models)  # told apart once, for all that take some of the rows
     kinds, kind = _numbered(zip(columns.runtime, columns.format, columns.quantization, strict=True))
     nothing = np.zeros(len(columns))
     candidates = Candidates(
@@ -327,16 +331,17 @@ def _rows(catalog: Catalog, asked: Question, variants: list[int] | None) -> _Row
         quant_loss=nothing,
         thinks=nothing > 0,
         context_max=number("context_max"),
-        commercial=text("commercial"),
-        tools=text("tools"),
-        availability=text("availability"),
-        support=text("support"),
-        base=text("base"),
-        superseded_by=text("superseded_by"),
+        commercial=told("commercial"),
+        tools=told("tools"),
+        availability=told("availability"),
+        support=told("support"),
+        base=told("base"),
+        superseded_by=told("superseded_by"),
         published_bytes=number("published_bytes"),
-        repo=text("repo"),
-        file=text("file"),
-        layout=text("layout"),
+        repo=told("repo"),
+        file=told("file"),
+        in_pieces=np.array(["*" in file for file in rows["file"].tolist()], dtype=np.bool_),
+        layout=told("layout"),
         kinds=kinds,
         kind=kind,
         considered=catalog.count("candidates"),

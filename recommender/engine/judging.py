@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,10 +63,9 @@ def understood(device: Device, need: Need, catalog: Catalog) -> Asked:
     runtimes = _runtimes_on(device, need, catalog)
     broken = {name: first_broken(need, runtime) for name, runtime in runtimes.items()}
     running = [name for name, rule in broken.items() if not rule]
+    kinds = kinds_per_runtime(catalog)
     for name in running or runtimes:
-        for form, quantization in kinds_per_runtime(catalog).get(name, ()):
-            reason = get_runtime(name).quantization_reason(form, quantization, device)
-            runtimes[name].quantization_reasons[form, quantization] = reason
+        runtimes[name].quantization_reasons.update(_refusals(name, kinds.get(name, ()), _machine(device)))
     return Asked(
         device,
         need,
@@ -133,16 +133,45 @@ def _runtimes_on(device: Device, need: Need, catalog: Catalog) -> dict[str, Runt
     unknown = [name for name in need.runtimes if name not in rows]
     if unknown:
         raise UnknownNameError(f"There is no runtime called {unknown[0]!r}. Choose from: {', '.join(rows)}.")
+    machine = _machine(device)
     return {
         runtime.id: RuntimeOnDevice(
             rows[runtime.id],
-            runtime.device_reason(device, need.experimental),
-            runtime.accelerators_for(device, need.experimental),
+            *_on_machine(runtime.id, machine, need.experimental),
             _can_try(runtime, rows[runtime.id].try_here, device),
         )
         for runtime in all_runtimes()
         if runtime.id in rows and (not need.runtimes or runtime.id in need.runtimes)
     }
+
+
+def _machine(device: Device) -> Device:
+    """What decides which runtimes run on a device, and nothing else of it: many questions have that in common."""
+    return Device(
+        id="",
+        name="",
+        kind=device.kind,
+        os=device.os,
+        arch=device.arch,
+        cpu_model=device.cpu_model,
+        isa=device.isa,
+        gpus=device.gpus,
+        npu_name=device.npu_name,
+        npu_tops=device.npu_tops,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _on_machine(name: str, machine: Device, experimental: bool) -> tuple[str, tuple[str, ...]]:
+    """Why a runtime does not run on a machine, or "", and what it computes on there."""
+    runtime = get_runtime(name)
+    return runtime.device_reason(machine, experimental), runtime.accelerators_for(machine, experimental)
+
+
+@lru_cache(maxsize=4096)
+def _refusals(name: str, kinds: tuple[tuple[str, str], ...], machine: Device) -> dict[tuple[str, str], str]:
+    """Why a runtime does not take each (format, quantization) on a machine, or ""."""
+    return {kind: get_runtime(name).quantization_reason(*kind, machine) for kind in kinds}
 
 
 def _can_try(runtime: Runtime, built_in: bool, device: Device) -> bool:
@@ -176,7 +205,7 @@ def workload(case: Case, device: Device) -> tuple[SettingsColumns, Floats, Float
     prompt = np.full(count, float(min(case.task.prompt_tokens, room)))
     settings = SettingsColumns(
         context_tokens=np.full(count, float(case.context_tokens)),
-        kv_type=np.full(count, "f16", dtype=object),
+        kv_type=np.full(count, np.array("f16", dtype=object)),
         batch_tokens=np.full(count, float(BATCH_TOKENS)),
         ubatch_tokens=np.full(count, float(UBATCH_TOKENS)),
         parallel=np.full(count, float(case.need.users)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,24 @@ from recommender.engine.words import seconds, size
 from recommender.estimate import Estimates
 from recommender.estimate.memory import memory_formula
 from recommender.runtimes import RuntimeModel, runtime
-from recommender.types import Estimate, Figure, Memory, NearMiss, Pick, RangeColumns, Settings, SettingsColumns
+from recommender.types import (
+    Estimate,
+    Figure,
+    Floats,
+    Kinds,
+    Memory,
+    NearMiss,
+    Pick,
+    RangeColumns,
+    Settings,
+    SettingsColumns,
+)
 
 if TYPE_CHECKING:
     from recommender.catalog.store import Catalog
+
+
+_BELOW_ALL = 1000.0  # points; a score has at most 100
 
 
 @dataclass(frozen=True)
@@ -35,15 +50,32 @@ class Judged:
     verdicts: Sequence[Verdict]
     failures: NDArray[np.int64]  # how many rules each row breaks
 
+    @cached_property
+    def successors(self) -> dict[str, str]:
+        """The newer model that takes the place of each model that has one."""
+        names, index = self.case.candidates.variants.models
+        newer = self.case.candidates.superseded_by
+        outdated = np.flatnonzero(~newer.among(""))
+        return {names[index[row]]: newer[row] for row in outdated[np.unique(index[outdated], return_index=True)[1]]}
+
+    def models(self, which: NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> set[str]:
+        """Ids of the models of some rows."""
+        names, index = self.case.candidates.variants.models
+        there = np.zeros(len(names), dtype=np.bool_)
+        there[index[which]] = True
+        return {names[model] for model in np.flatnonzero(there)}
+
 
 def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base: int = 0) -> tuple[Pick, ...]:
     """The rows that break no rule, best score first; one per model unless all quantizations were asked for.
 
     ``max_per_base`` limits how many models tuned from one base are shown; 0 means no limit.
     """
-    order = _without_superseded(judged, _best_first(judged, np.flatnonzero(judged.failures == 0)))
+    every = judged.case.need.all_quantizations
+    rows = np.flatnonzero(judged.failures == 0)
+    order = _without_superseded(judged, _best_first(judged, rows if every else _best_of_models(judged, rows)))
     chosen: list[int] = []
-    limited = _one_per_model(judged, order, max_per_base) if not judged.case.need.all_quantizations else iter(order)
+    limited = iter(order) if every else _one_per_model(judged, order, max_per_base)
     for row in limited:
         if top is not None and len(chosen) >= top:
             break
@@ -68,7 +100,8 @@ def build_picks(judged: Judged, catalog: Catalog, top: int | None, max_per_base:
 def _rivals(judged: Judged, row: int) -> tuple[Rival, ...]:
     """The best fitting row of the same model with each other engine, best score first."""
     variants = judged.case.candidates.variants
-    same = (variants.model_id == variants.model_id[row]) & (judged.failures == 0)
+    model_of_row = variants.models[1]
+    same = (model_of_row == model_of_row[row]) & (judged.failures == 0)
     engines = {memory_formula(str(variants.runtime[row]))}
     found = []
     for other in sorted(np.flatnonzero(same), key=lambda other: -judged.scores.total[other]):
@@ -100,22 +133,21 @@ def near_misses(
     What is clearly weaker than the first pick is no loss and is left out. So are models that fit in another
     quantization or whose successor fits, and no rule takes more than half of the places.
     """
-    variants = judged.case.candidates.variants
-    fitting = set(variants.model_id[judged.failures == 0])
-    outdated = _outdated(judged, fitting)
+    fitting = judged.models(judged.failures == 0)
+    passed_over = fitting | _outdated(judged, fitting)
     worth = picks[0].quality - numbers["near_miss_points"] if picks else -np.inf
-    rows = np.flatnonzero((judged.failures == 1) & (judged.case.candidates.quality >= worth))
-    nearest: dict[str, tuple[float, int, Verdict]] = {}
+    names, model_of_row = judged.case.candidates.variants.models
+    seen = np.array([name not in passed_over for name in names], dtype=np.bool_)[model_of_row]
+    rows = np.flatnonzero((judged.failures == 1) & (judged.case.candidates.quality >= worth) & seen)
+    rule_of_row = np.argmax([verdict.fails[rows] for verdict in judged.verdicts], axis=0)
+    short = np.array([verdict.short_by[rows] for verdict in judged.verdicts])[rule_of_row, np.arange(len(rows))]
     # What needs twice the memory has not just missed.
     furthest_bytes = judged.case.free_bytes * (numbers["near_miss_size_ratio"] - 1)
-    for verdict in judged.verdicts:
-        for row in rows[verdict.fails[rows] & ((verdict.unit != "bytes") | (verdict.short_by[rows] <= furthest_bytes))]:
-            model, short = variants.model_id[row], float(verdict.short_by[row])
-            if model in fitting or model in outdated:
-                continue
-            if model not in nearest or (short, row) < nearest[model][:2]:
-                nearest[model] = (short, int(row), verdict)
-    by_row = {row: verdict for _, row, verdict in nearest.values()}
+    in_bytes = np.array([verdict.unit == "bytes" for verdict in judged.verdicts])[rule_of_row]
+    just = np.flatnonzero(~in_bytes | (short <= furthest_bytes))
+    just = just[np.lexsort((rows[just], short[just], model_of_row[rows[just]]))]
+    first = np.unique(model_of_row[rows[just]], return_index=True)[1]  # of each model
+    by_row = {int(rows[place]): judged.verdicts[rule_of_row[place]] for place in just[first]}
     limit = int(numbers["near_misses"])
     chosen: list[int] = []
     by_rule: Counter[str] = Counter()
@@ -202,19 +234,40 @@ def _best_first(judged: Judged, rows: NDArray[np.int64]) -> list[int]:
 
     What is too weak for the task comes after everything else, however fast and small, unless the person named it.
     """
-    candidates = judged.case.candidates
-    variants = candidates.variants
-    total = np.round(judged.scores.total[rows], 9)
-    weak = candidates.quality[rows] < scoring_numbers()["least_quality"]
-    weak &= not judged.case.need.models
-    order = np.lexsort((variants.quantization[rows].astype(str), variants.runtime[rows].astype(str), -total, weak))
-    return [int(row) for row in rows[order]]
+    variants = judged.case.candidates.variants
+    total, weak = _rank(judged, rows)
+    order = np.lexsort((_by_name(variants.quantizations, rows), _by_name(variants.runtimes, rows), -total, weak))
+    found: list[int] = rows[order].tolist()
+    return found
+
+
+def _rank(judged: Judged, rows: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Score of some rows, and whether they are too weak for the task."""
+    weak = judged.case.candidates.quality[rows] < scoring_numbers()["least_quality"]
+    return np.round(judged.scores.total[rows], 9), weak & (not judged.case.need.models)
+
+
+def _best_of_models(judged: Judged, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows that may come first of their model: sorting all takes longer than looking for these."""
+    names, model_of_row = judged.case.candidates.variants.models
+    total, weak = _rank(judged, rows)
+    value = np.where(weak, total - _BELOW_ALL, total)
+    best = np.full(len(names), -np.inf)
+    np.maximum.at(best, model_of_row[rows], value)
+    return np.compress(value == best[model_of_row[rows]], rows)
+
+
+def _by_name(kinds: Kinds, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row's place in the alphabet of its kind."""
+    names, index = kinds
+    place = {name: place for place, name in enumerate(sorted(names))}
+    return np.array([place[name] for name in names], dtype=np.int64)[index[rows]]
 
 
 def _without_superseded(judged: Judged, rows: list[int]) -> list[int]:
     """Leave out models whose successor is among the rows too: where only the older one fits, it stays."""
     model_ids = judged.case.candidates.variants.model_id
-    outdated = _outdated(judged, {model_ids[row] for row in rows})
+    outdated = _outdated(judged, judged.models(rows))
     return [row for row in rows if model_ids[row] not in outdated]
 
 
@@ -222,18 +275,12 @@ def _outdated(judged: Judged, fitting: set[str]) -> set[str]:
     """Models with a successor among those that fit; none where the person named the models."""
     if judged.case.need.models:
         return set()
-    candidates = judged.case.candidates
-    successors = {
-        model: newer
-        for model, newer in zip(candidates.variants.model_id, candidates.superseded_by, strict=True)
-        if newer
-    }
 
     def newer_fits(model: str) -> bool:
-        newer = successors.get(model, "")
+        newer = judged.successors.get(model, "")
         return bool(newer) and (newer in fitting or newer_fits(newer))
 
-    return {model for model in successors if newer_fits(model)}
+    return {model for model in judged.successors if newer_fits(model)}
 
 
 def _one_per_model(judged: Judged, rows: Iterable[int], max_per_base: int) -> Iterator[int]:

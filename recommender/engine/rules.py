@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recommender.engine.placement import Placement, npu_reason
 from recommender.engine.runtime_rules import GPU_ACCELERATORS, RUNTIME_RULES, RuntimeOnDevice, RuntimeRule
 from recommender.engine.words import count, rate, seconds, size
+from recommender.estimate.columns import known_or_zero
 from recommender.types import Device, Floats, Need, Task
 
 if TYPE_CHECKING:
@@ -73,9 +74,8 @@ class Verdict:
 
 def _by_runtime(case: Case, question: Callable[[RuntimeOnDevice], bool]) -> NDArray[np.bool_]:
     """Ask each runtime once, answer for every row."""
-    rows = case.candidates
-    answers = [question(case.runtimes[runtime]) for runtime, _, _ in rows.kinds]
-    return np.array(answers, dtype=np.bool_)[rows.kind]
+    names, index = case.candidates.variants.runtimes
+    return np.array([question(case.runtimes[name]) for name in names], dtype=np.bool_)[index]
 
 
 def _plain(rule: str, fails: NDArray[np.bool_], reason: Sentence, change: Sentence) -> Verdict:
@@ -137,15 +137,14 @@ def accelerator_takes_it(case: Case) -> Verdict:
 def file_is_small_enough(case: Case) -> Verdict:
     """A runtime inside a browser holds only so much; what was published in pieces has no limit per file."""
     rows = case.candidates
-    file_bytes = np.nan_to_num(rows.variants.file_bytes)
+    file_bytes = known_or_zero(rows.variants.file_bytes)
     of_file, of_all = (
         np.array(
             [getattr(case.runtimes[runtime].row, name) or np.inf for runtime, _, _ in rows.kinds], dtype=np.float64
         )[rows.kind]
         for name in ("max_file_bytes", "max_model_bytes")
     )
-    in_pieces = np.array(["*" in file for file in rows.file.tolist()], dtype=np.bool_)
-    limit = np.minimum(of_all, np.where(in_pieces, np.inf, of_file))
+    limit = np.minimum(of_all, np.where(rows.in_pieces, np.inf, of_file))
     short = np.maximum(file_bytes - limit, 0.0)
 
     def reason(row: int) -> str:
@@ -173,7 +172,7 @@ def context_is_enough(case: Case) -> Verdict:
 def licence_allows(case: Case) -> Verdict:
     """Commercial use is allowed, perhaps under conditions. An unrecorded licence is not taken as a yes."""
     terms = case.candidates.commercial
-    fails = np.asarray((terms == "no") | (terms == ""), dtype=np.bool_) & case.need.commercial
+    fails = terms.among("no", "") & case.need.commercial
     return _plain(
         "licence",
         fails,
@@ -188,7 +187,7 @@ def licence_allows(case: Case) -> Verdict:
 
 def can_use_tools(case: Case) -> Verdict:
     """A task that calls tools needs a model trained for it; an unrecorded ability passes."""
-    fails = np.asarray(case.candidates.tools == "no", dtype=np.bool_) & case.task.needs_tools
+    fails = case.candidates.tools.among("no") & case.task.needs_tools
     return _plain(
         "tools",
         fails,
@@ -199,7 +198,7 @@ def can_use_tools(case: Case) -> Verdict:
 
 def file_exists(case: Case) -> Verdict:
     """Somebody publishes this quantization, or the person wants to convert."""
-    fails = np.asarray(case.candidates.availability == "convert", dtype=np.bool_) & (not case.need.own_conversion)
+    fails = case.candidates.availability.among("convert") & (not case.need.own_conversion)
     return _plain(
         "published",
         fails,
@@ -210,7 +209,7 @@ def file_exists(case: Case) -> Verdict:
 
 def disk_holds_it(case: Case) -> Verdict:
     """The file fits on the disk with the asked reserve left. An unknown disk passes."""
-    file_bytes = np.nan_to_num(case.candidates.variants.file_bytes)
+    file_bytes = known_or_zero(case.candidates.variants.file_bytes)
     free = case.budget.disk_bytes
     room = np.inf if free is None else free - case.need.disk_reserve_bytes
     short = np.maximum(file_bytes - room, 0.0)

@@ -27,18 +27,18 @@ def outdone(
     one.
     """
     usable = {name: _usable(runtimes[name], device) for name in running}
+    engine = {name: memory_formula(name) for name in running}
+    refused = {name: _refused(runtimes[name]) for name in running}
 
     def better(one: str, other: str) -> bool:
         used = usable[other]
-        if memory_formula(one) != memory_formula(other) or not used <= usable[one]:
+        if engine[one] != engine[other] or not used <= usable[one] or not refused[one] <= refused[other]:
             return False
         families, stand_ins = _speed(other, used)
         same_families, surer = _speed(one, used)
         mine = (points[one], -process_bytes(one), -surer)
         theirs = (points[other], -process_bytes(other), -stand_ins)
         if families != same_families or any(left < right for left, right in zip(mine, theirs, strict=True)):
-            return False
-        if not _refused(runtimes[one]) <= _refused(runtimes[other]):
             return False
         return mine != theirs or used != usable[one] or one < other
 

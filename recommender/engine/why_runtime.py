@@ -162,7 +162,7 @@ def _verdict(
     if reason:
         return RuntimeVerdict(runtime.id, runtime.name, reason, None, rule)
     rows = np.flatnonzero(judged.case.candidates.variants.runtime == runtime.id)
-    experimental = judged.case.candidates.support[rows] == "experimental"
+    experimental = judged.case.candidates.support.take(rows).among("experimental")
     if not asked.need.experimental and experimental.any() and not experimental.all():
         rows = rows[~experimental]
     if not len(rows):

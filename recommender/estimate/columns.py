@@ -7,9 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.types import Floats
-
-Kinds = tuple[list[str], NDArray[np.intp]]  # as recommender.types.distinct gives them
+from recommender.types import Floats, Kinds
 
 
 def look_up(kinds: Kinds, number: Callable[[str], float]) -> Floats:
@@ -22,3 +20,8 @@ def among(kinds: Kinds, wanted: tuple[str, ...]) -> NDArray[np.bool_]:
     """Which rows (n,) have one of these texts."""
     names, index = kinds
     return np.array([name in wanted for name in names], dtype=np.bool_)[index]
+
+
+def known_or_zero(values: Floats) -> Floats:
+    """The same numbers (n,) with 0 where nothing is known; several times as fast as ``np.nan_to_num``."""
+    return np.where(np.isnan(values), 0.0, values)

@@ -120,7 +120,7 @@ def predict(rows: PhaseRows, tables: SpeedTables) -> RangeColumns:
         tables.width(rows.phase, "cpu", rows.params_total),
         tables.width(rows.phase, "gpu", rows.params_total),
     )
-    low, high = low * width, high * width
+    low, high = low[key_of_row] * width, high[key_of_row] * width
     return RangeColumns(value, value * np.exp(-np.hypot(low, extra)), value * np.exp(np.hypot(high, extra)))
 
 

@@ -59,7 +59,7 @@ def phase_rows(data: Measured, phase: str, tables: SpeedTables) -> PhaseRows:
     threads = data.settings.threads[kept]
     nominal = np.array([side.flops for side in sides])
     on_cpu = np.array([side.accelerator == "cpu" for side in sides], dtype=bool)
-    classes, class_of_row = classes_of(tables, data.variants.quantization)
+    classes, class_of_row = classes_of(tables, data.variants.quantizations)
     return PhaseRows(
         phase=phase,
         kept=kept,

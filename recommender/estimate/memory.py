@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from recommender.errors import BadInputError
 from recommender.estimate import compute_buffer
-from recommender.estimate.columns import among, look_up
+from recommender.estimate.columns import among, known_or_zero, look_up
 from recommender.estimate.quantize import block_types
 from recommender.paths import catalog_dir
-from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns, distinct
+from recommender.types import Device, Floats, MemoryColumns, SettingsColumns, VariantColumns
 
 __all__ = [
     "BINDINGS",
@@ -95,7 +95,7 @@ def memory(
     else:
         overhead = overhead + np.where(split.gpu_layers > 0, _gpu_context(variants), 0.0)
     overhead = overhead + _left_free(variants, weights + kv + compute + overhead)
-    managed = variants.runtime == "azure-ai-foundry"
+    managed = among(variants.runtimes, ("azure-ai-foundry",))
     nothing = np.where(managed, np.nan, 0.0)
     total = weights + kv + compute + overhead + nothing
     whole_gpu = among(variants.runtimes, GPU_ONLY) & (split.gpu_layers > 0) & (_discrete(device) is not None)
@@ -125,7 +125,7 @@ def kv_cache_bytes(variants: VariantColumns, settings: SettingsColumns, full_win
 
     ``full_window``: windowed layers keep the whole context; ``padded``: the runtime rounds cells up as llama.cpp does.
     """
-    per_element = look_up(distinct(settings.kv_type), kv_bytes_per_element)
+    per_element = look_up(settings.kv_types, kv_bytes_per_element)
     cells = np.where(padded, _pad(settings.context_tokens), settings.context_tokens)
     wanted = np.minimum(cells, variants.window_tokens + settings.ubatch_tokens)
     window = np.where(full_window, cells, np.where(padded, _pad(wanted), np.minimum(cells, variants.window_tokens)))
@@ -182,7 +182,7 @@ def _own_head(variants: VariantColumns) -> Floats:
 
 def _repacked(variants: VariantColumns, device: Device) -> Floats:
     columns = variants.repack_arm_bytes if device.arch == "arm64" else variants.repack_x86_bytes
-    return np.zeros(len(variants)) if columns is None else np.nan_to_num(columns)
+    return np.zeros(len(variants)) if columns is None else known_or_zero(columns)
 
 
 def _discrete(device: Device) -> object | None:

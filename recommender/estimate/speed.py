@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.estimate.batching import batch_share
-from recommender.estimate.columns import look_up
+from recommender.estimate.columns import known_or_zero, look_up
 from recommender.estimate.memory import memory_formula
 from recommender.estimate.roofline import (
     Coefficients,
@@ -28,16 +29,15 @@ from recommender.estimate.roofline import (
     sustained_bandwidth,
 )
 from recommender.estimate.speed_hardware import Side, device_cpu, device_gpu, usual_threads
-from recommender.estimate.speed_tables import Backend, Ints, SpeedTables, speed_tables
+from recommender.estimate.speed_tables import SMALL_PARAMS, Backend, Ints, SpeedTables, speed_tables
 from recommender.types import (
     Device,
     Floats,
+    Kinds,
     MemoryColumns,
     RangeColumns,
     SettingsColumns,
-    Texts,
     VariantColumns,
-    distinct,
 )
 
 __all__ = ["SideTerms", "decode", "latency", "load_time", "prefill", "row_terms"]
@@ -122,15 +122,14 @@ def decode_work(
     read = variants.read_bytes_per_token
     active = np.where(np.isfinite(variants.params_active), variants.params_active, total * read / variants.tensor_bytes)
     full = variants.k_full_elements_per_token + variants.v_full_elements_per_token
-    full = np.where(np.isfinite(full), full, known.size_law("kv_elements_per_token", total))
-    windowed = np.nan_to_num(variants.k_window_elements_per_token + variants.v_window_elements_per_token)
-    inside = np.minimum(depth_tokens, np.nan_to_num(variants.window_tokens))
+    full = _filled(full, "kv_elements_per_token", total, known)
+    windowed = known_or_zero(variants.k_window_elements_per_token + variants.v_window_elements_per_token)
+    inside = np.minimum(depth_tokens, known_or_zero(variants.window_tokens))
     cached = full * depth_tokens + windowed * inside
-    element_bytes = look_up(distinct(settings.kv_type), lambda kind: KV_BYTES.get(kind, 2.0))
-    n_layer = np.where(np.isfinite(variants.n_layer), variants.n_layer, known.size_law("n_layer", total))
-    n_embd = np.where(np.isfinite(variants.n_embd), variants.n_embd, known.size_law("n_embd", total))
-    embedding = variants.n_vocab * variants.n_embd
-    embedding = np.where(np.isfinite(embedding), embedding, known.size_law("embedding_elements", total))
+    element_bytes = look_up(settings.kv_types, lambda kind: KV_BYTES.get(kind, 2.0))
+    n_layer = _filled(variants.n_layer, "n_layer", total, known)
+    n_embd = _filled(variants.n_embd, "n_embd", total, known)
+    embedding = _filled(variants.n_vocab * variants.n_embd, "embedding_elements", total, known)
     layers_bytes = variants.tensor_bytes - variants.input_embedding_bytes
     moe = np.asarray(read < MOE_SHARE * layers_bytes)
     # A tied output head is the embedding read whole, so all bytes are read; routed experts say nothing about it.
@@ -138,7 +137,7 @@ def decode_work(
     return Work(
         weight_bytes=read,
         stored_weight_bytes=variants.tensor_bytes,
-        kv_bytes=cached * element_bytes + np.nan_to_num(variants.state_bytes),
+        kv_bytes=cached * element_bytes + known_or_zero(variants.state_bytes),
         attention_flops=2.0 * cached,
         decode_flops=2.0 * active,
         # Neither the embedding nor the output head multiplies prompt tokens (the head only the last one).
@@ -149,6 +148,12 @@ def decode_work(
     )
 
 
+def _filled(values: Floats, law: str, params_total: Floats, tables: SpeedTables) -> Floats:
+    """Known values (n,), and what models of that size usually have where they are not."""
+    known = np.isfinite(values)
+    return values if known.all() else np.where(known, values, tables.size_law(law, params_total))
+
+
 def _speed(
     variants: VariantColumns,
     settings: SettingsColumns,
@@ -157,7 +162,6 @@ def _speed(
     work: Work,
     prompt_tokens: Floats | None,
 ) -> RangeColumns:
-    tables = speed_tables()
     n = len(variants)
     sequences = np.maximum(settings.parallel, 1.0)
     batched = (sequences > 1) & (prompt_tokens is None)
@@ -165,7 +169,6 @@ def _speed(
     seconds, log_low, log_high = np.zeros(n), np.zeros(n), np.zeros(n)
     for one in _sides(variants, settings, memory, device, phase):
         side, share, backends = one.side, one.share, one.backends
-        width = tables.width(phase, side.accelerator, variants.params_total)
         if prompt_tokens is None:
             took = decode_seconds(work, one.hardware, one.coefficients, sequences)
         else:
@@ -176,16 +179,32 @@ def _speed(
         took = np.where(runs, took, np.nan)
         unsure = Z80 * (side.bandwidth_spread if prompt_tokens is None else side.flops_spread)
         stand_in = np.array([b is not None and b.evidence == "none" for b in backends])[one.runtime_of_row]
-        extra = np.hypot(unsure, np.where(stand_in | batched, Z80 * tables.stand_in_spread(), 0.0))
+        low, high = _log_range(one, unsure, stand_in | batched, variants.params_total, phase)
         used = share > 0
         seconds += np.where(used, share * took, 0.0)
         # With layers on both sides the wider range of the two holds.
-        log_low = np.minimum(log_low, np.where(used, -np.hypot(one.low * width, extra), 0.0))
-        log_high = np.maximum(log_high, np.where(used, np.hypot(one.high * width, extra), 0.0))
+        log_low = np.minimum(log_low, np.where(used, low, 0.0))
+        log_high = np.maximum(log_high, np.where(used, high, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = (1.0 if prompt_tokens is None else prompt_tokens) / seconds
     rate = np.where(np.isfinite(rate) & (seconds > 0), rate, np.nan)
     return RangeColumns(value=rate, low=rate * np.exp(log_low), high=rate * np.exp(log_high))
+
+
+def _log_range(
+    one: _OnSide, unsure: float, stand_in: NDArray[np.bool_], params_total: Floats, phase: str
+) -> tuple[Floats, Floats]:
+    """How far the logarithm of a speed (n,) may be off, down and up: the fit's range, wider for small models, and what
+    is not known of the hardware and the engine. Few rows differ in all of that, so it is worked out once for each."""
+    tables = speed_tables()
+    widths = tables.width(phase, one.side.accelerator, np.array([np.inf, 0.0]))  # of models that are not small, and are
+    extra = np.hypot(unsure, np.array([0.0, Z80 * tables.stand_in_spread()]))
+    of_row = (one.runtime_of_row * 2 + (params_total <= SMALL_PARAMS)) * 2 + stand_in
+    low, high = (
+        np.hypot(of_runtime[:, None, None] * widths[:, None], extra).ravel()[of_row]
+        for of_runtime in (one.low, one.high)
+    )
+    return -low, high
 
 
 def _shares(variants: VariantColumns, sequences: Floats, side: Side) -> Floats:
@@ -205,7 +224,7 @@ class _OnSide:
     share: Floats  # of the layers
     hardware: Hardware
     coefficients: Coefficients
-    low: Floats
+    low: Floats  # log offsets of the ranges, per distinct runtime
     high: Floats
     backends: list[Backend | None]  # per distinct runtime
     runtime_of_row: Ints
@@ -220,12 +239,12 @@ def _sides(
     cpu = device_cpu(tables, device)
     gpu = device_gpu(tables, device)
     layers = np.maximum(memory.layers_total, 1.0)
-    on_gpu = np.clip(np.nan_to_num(memory.gpu_layers / layers), 0.0, 1.0) if gpu else np.zeros(n)
+    on_gpu = np.clip(known_or_zero(memory.gpu_layers / layers), 0.0, 1.0) if gpu else np.zeros(n)
     # Fewer threads than usual do a share of the work; more than the cores do no more.
     usual = usual_threads(device, cpu)
     threads = cpu.flops * np.where(settings.threads > 0, np.minimum(settings.threads / usual, 1.0), 1.0)
     runtimes, runtime_of_row = variants.runtimes
-    quant_classes, quant_of_row = classes_of(tables, variants.quantization)
+    quant_classes, quant_of_row = classes_of(tables, variants.quantizations)
     for side, share in ((cpu, 1.0 - on_gpu), (gpu, on_gpu)):
         if side is None or not share.any():
             continue
@@ -291,9 +310,9 @@ def row_terms(
     return tuple(found)
 
 
-def classes_of(tables: SpeedTables, quantizations: Texts) -> tuple[list[str], Ints]:
+def classes_of(tables: SpeedTables, quantizations: Kinds) -> tuple[list[str], Ints]:
     """Class of each distinct quantization ("q4" where the name is new), and per row its index."""
-    names, inverse = distinct(quantizations)
+    names, inverse = quantizations
     labels = [tables.label(name) for name in names]
     return [label.quant_class if label else "q4" for label in labels], inverse
 

@@ -76,6 +76,7 @@ class SpeedTables:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._asked: dict[str, Label | None] = {}
 
     @cached_property
     def fits(self) -> dict[tuple[str, str, str], Fit]:
@@ -139,7 +140,9 @@ class SpeedTables:
 
     def label(self, quantization: str) -> Label | None:
         """Bits and class of a quantization's name as runtimes and benchmark tables write it."""
-        return self.labels.get(normal_label(quantization))
+        if quantization not in self._asked:
+            self._asked[quantization] = self.labels.get(normal_label(quantization))
+        return self._asked[quantization]
 
     def kernel(self, quantization: str) -> str:
         """Which of an engine's kernels reads most of the weights: file types that differ in their mix share one
@@ -174,24 +177,22 @@ class SpeedTables:
         quant_of_row: Ints,
         phase: str,
     ) -> tuple[Coefficients, Floats, Floats]:
-        """Coefficients per row, and the log offsets (low, high) of their ranges, each of shape (n,).
+        """Coefficients per row (n,), and the log offsets (low, high) of their ranges per key.
 
         Rows are given as indices (n,) into the distinct (backend family, hardware class) ``keys`` and into the
         distinct quantization classes, so that each is looked up once however many rows there are.
         """
         fits = [self.fit(family, hardware_class, phase) for family, hardware_class in keys]
-        factors = {name: np.ones((2, len(quant_classes))) for name in COEFFICIENT_NAMES}
-        for j, side in enumerate(("cpu", "gpu")):
-            found = [self.quant_factors.get((side, phase, name), (1.0, 1.0)) for name in quant_classes]
-            factors["weight_efficiency"][j] = [weight for weight, _ in found]
-            factors["compute"][j] = [compute for _, compute in found]
-        side_of_row = np.array([int(not family.endswith("-cpu")) for family, _ in keys], dtype=np.intp)[key_of_row]
-        columns = {
-            name: np.array([fit.values[name] for fit in fits])[key_of_row] * factors[name][side_of_row, quant_of_row]
-            for name in COEFFICIENT_NAMES
-        }
-        low, high = (np.array([getattr(fit, f"interval_{end}") for fit in fits])[key_of_row] for end in ("low", "high"))
-        return Coefficients(**columns), low, high
+        found = {name: np.array([fit.values[name] for fit in fits])[key_of_row] for name in COEFFICIENT_NAMES}
+        sides = ["cpu" if family.endswith("-cpu") else "gpu" for family, _ in keys]
+        factors = np.array(
+            [self.quant_factors.get((side, phase, name), (1.0, 1.0)) for side in sides for name in quant_classes]
+        ).reshape(-1, 2)
+        pair_of_row = key_of_row * len(quant_classes) + quant_of_row
+        found["weight_efficiency"] *= factors[:, 0][pair_of_row]
+        found["compute"] *= factors[:, 1][pair_of_row]
+        low, high = (np.array([getattr(fit, f"interval_{end}") for fit in fits]) for end in ("low", "high"))
+        return Coefficients(**found), low, high
 
 
 def parse_fallbacks(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], Fallback]:

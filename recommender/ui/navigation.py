@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,11 @@ _PAGES = {
 }
 
 
-@cache
 def page(name: str) -> Any:
-    """The page called ``name``, as ``st.navigation`` and ``st.switch_page`` take it."""
+    """The page called ``name``, as ``st.navigation`` and ``st.switch_page`` take it.
+
+    A new one each time: ``st.navigation`` notes in it that it may run once, which two sessions must not share.
+    """
     title, icon, what = _PAGES[name]
     path = Path(__file__).parent / "pages" / f"{name}.py"
     return st.Page(path, title=title, icon=icon, help=what, default=name == "find", url_path=name.replace("_", "-"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import streamlit as st
 
 from recommender import audit
@@ -28,7 +30,13 @@ _DEVICE_SECONDS = 60
 @st.cache_resource(show_spinner="Building the catalog …", validate=lambda opened: not opened.replaced)
 def catalog() -> Catalog:
     """The catalog; after a refresh the new one, from a session's next rerun on."""
-    return open_catalog()
+    opened = open_catalog()
+    if not gc.get_freeze_count():
+        # Streamlit collects garbage after every run of a page, and nothing else runs meanwhile. What is there by now,
+        # modules above all, stays: looking through it took longer than the answer itself.
+        gc.collect()
+        gc.freeze()
+    return opened
 
 
 @st.cache_resource(show_spinner=False)
