@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 
 import streamlit as st
@@ -36,6 +37,7 @@ def catalog() -> Catalog:
         # modules above all, stays: looking through it took longer than the answer itself.
         gc.collect()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # else the libraries complain at the end of what is not given back
     return opened
 
 
