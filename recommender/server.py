@@ -106,7 +106,8 @@ def _from_environment() -> dict[str, Any]:
     from streamlit import config
 
     found: dict[str, Any] = {}
-    for name, option in config.get_config_options().items():
+    # Not ``get_config_options``: it reads the configuration, and ``run`` then says that the server must be restarted.
+    for name, option in config._config_options_template.items():
         text = os.environ.get(option.env_var)
         if text is None or option.sensitive:
             continue
