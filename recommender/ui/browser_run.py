@@ -26,11 +26,12 @@ from recommender.trial import Source, found_on_hub
 from recommender.types import Device, Need, Pick
 from recommender.ui import sources
 from recommender.ui.browser_outcome import Outcome, checked
-from recommender.ui.inputs import device_input
+from recommender.ui.inputs import ADJUSTED, device_input
 from recommender.ui.limits import BOUND
 from recommender.ui.navigation import page
 from recommender.ui.resources import catalog, hosted, this_device
 from recommender.ui.start import PROMPT
+from recommender.ui.visitor_input import CONFIRMED
 from recommender.ui.words import badge, plain
 
 __all__ = ["IN_BROWSER", "among", "form", "offer"]
@@ -46,7 +47,7 @@ _KINDS = {".js": "text/javascript", ".wasm": "application/wasm"}
 _HUB_SECONDS = 3600
 _PROPOSED = 3
 _SAME_FILE = ("llama.cpp", "ollama", _RUNTIME)  # runtimes of the same GGUF file
-_DEVICE = ("device", "preset", "ram", "total", "free", "vram", "bandwidth")  # parameters of the question's device
+_DEVICE = ("device", "preset", "ram", "specs", *ADJUSTED, *CONFIRMED)  # parameters of the question's device
 _NOISY = 1.25  # fastest over slowest repeat
 
 

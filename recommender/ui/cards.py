@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import streamlit as st
@@ -9,8 +10,9 @@ import streamlit as st
 from recommender.engine.explain_memory import explain_pick
 from recommender.engine.words import count, rate, seconds, size
 from recommender.runner.hub import at_hand
+from recommender.settings import current
 from recommender.share import between
-from recommender.types import Figure, Pick, Recommendation
+from recommender.types import GIB, Figure, Pick, Recommendation
 from recommender.ui import browser_run, recipe_view, share_view
 from recommender.ui.inputs import Asked
 from recommender.ui.memory_bar import charged_bytes, memory_bar
@@ -28,7 +30,9 @@ def headline(pick: Pick) -> str:
 
 
 def can_try(pick: Pick) -> bool:
-    return pick.runtime in _RUN_HERE
+    """Whether it can be run where the app runs; a visitor's run has a largest file."""
+    most = current().max_file_gib * GIB if hosted() else math.inf
+    return pick.runtime in _RUN_HERE and (pick.estimate.file_bytes or 0.0) <= most and most > 0
 
 
 def cost(pick: Pick) -> str:

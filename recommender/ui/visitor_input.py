@@ -37,6 +37,7 @@ _SAID, _BANDWIDTH, _MEASURE = "browser_said", "browser_bandwidth", "browser_meas
 _OS, _KIND, _ARCH, _CORES, _GPU = "my_os", "my_kind", "my_arch", "my_cores", "my_gpu"
 _LONGEST_NAME = 120
 _COMPONENT, _MACHINE, _PROBLEM = "browser", "my_machine", "browser_problem"
+CONFIRMED = (_MACHINE, _OS, _KIND, _ARCH, _CORES, _GPU)  # parameters of the URL that hold what a person confirmed
 
 
 @cache

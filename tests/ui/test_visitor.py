@@ -192,3 +192,12 @@ def test_runs_of_the_server_do_not_correct_a_visitors_device(monkeypatch: pytest
     assert resources.calibration_of(preset("macbook-air-m2")) is None
     use(Settings(door="local"))
     assert resources.calibration_of(replace(here, id="pasted")) == "corrected"
+
+
+def test_a_run_on_the_server_is_offered_only_where_it_would_not_be_refused(open_page: Open, says: Any) -> None:
+    says(WINDOWS, LAPTOP)
+    use(Settings(door="hosted", max_file_gib=0.5))
+    tries = [one for one in open_page().button if (one.key or "").startswith("try_")]
+    assert all("MiB" in one.label for one in tries)
+    use(Settings(door="hosted", max_file_gib=0))
+    assert not [one for one in open_page().button if (one.key or "").startswith("try_")]
