@@ -279,7 +279,7 @@ def visit(home: Path, options: argparse.Namespace) -> None:
 async def victims(port: int, model: Path, count: int, wait: bool) -> None:
     """Sessions that press Start and are cut off at once; or that wait for somebody to kill this process."""
     sessions = await asyncio.gather(*(trying(port, model) for _ in range(count)))
-    await asyncio.gather(*(session.send_run("start") for session in sessions))
+    await asyncio.gather(*(session.press("start") for session in sessions))
     await asyncio.sleep(1)
     if wait:
         print("ready", flush=True)

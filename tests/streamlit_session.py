@@ -107,7 +107,7 @@ class Session:
         if name == "alert":
             found.alerts.append(content.body)
 
-    async def send_run(self, key: str) -> None:
+    async def press(self, key: str) -> None:
         """Press a button and do not wait for anything."""
         message = BackMsg()
         message.rerun_script.query_string, message.rerun_script.page_name = self._query, self._page
