@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from recommender.catalog.sources.base import Batch
 from recommender.catalog.store import Catalog, open_catalog
 from recommender.types import GIB, Device, Gpu
 from tests.catalog.entries_made import new_maker_model
+from tests.served import CHROMIUM, FLAGS, PATIENCE_S
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,3 +85,24 @@ def workstation() -> Device:
         gpus=(card,),
         disk_free_bytes=500.0 * GIB,
     )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real Chromium. Not for all modules at once: while its driver runs, nothing else here may run an event loop."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """An empty page of a visitor of their own; ``address`` is the module's served app."""
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_S * 1000)
+    yield context.new_page()
+    context.close()

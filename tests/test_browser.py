@@ -13,10 +13,8 @@ import pytest
 from recommender.catalog.queries import variant_columns
 from recommender.catalog.store import Catalog
 from tests.runner.hub_server import HubServer, Repo
-from tests.served import CHROMIUM, FLAGS, PATIENCE_S, served
+from tests.served import CHROMIUM, PATIENCE_S, served
 from tests.tiny_gguf import write_tiny_gguf
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = [
     pytest.mark.browser,
@@ -49,22 +47,6 @@ def address(catalog: Catalog, hub: HubServer, tmp_path_factory: pytest.TempPathF
     variables = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
     with served(tmp_path_factory.mktemp("served"), catalog, variables) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_S * 1000)
-    yield context.new_page()
-    context.close()
 
 
 def _settled(page: Any) -> None:

@@ -15,10 +15,8 @@ from recommender import browser_assets
 from recommender.catalog.store import Catalog
 from recommender.errors import DownloadError
 from recommender.ui.browser_run import IN_BROWSER
-from tests.served import CHROMIUM, FLAGS, PATIENCE_S, served
+from tests.served import CHROMIUM, served
 from tests.tiny_gguf import write_tiny_gguf
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = [
     pytest.mark.browser,
@@ -53,22 +51,6 @@ def address(catalog: Catalog, engine: Path, tmp_path_factory: pytest.TempPathFac
     variables = {"RIGHTSIZE_DOOR": "hosted", "RIGHTSIZE_BROWSER_MODELS": str(home / "models")}
     with served(home, catalog, variables) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_S * 1000)
-    yield context.new_page()
-    context.close()
 
 
 def _of_server(file: str) -> str:

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from recommender.catalog.store import Catalog
-from tests.served import CHROMIUM, FLAGS, PATIENCE_S, free_port, served
+from tests.served import CHROMIUM, free_port, served
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 oidc = pytest.importorskip("oidc_provider_mock", reason="oidc-provider-mock is not installed")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:authlib.*"),
@@ -55,23 +54,6 @@ server_metadata_url = "http://127.0.0.1:{provider.server_port}/.well-known/openi
         variables = {"RIGHTSIZE_DOOR": "hosted", "RIGHTSIZE_ADMINS": "boss@example.org", "HF_HUB_OFFLINE": "1"}
         with served(home, catalog, variables, port) as found:
             yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE_S * 1000)
-    yield opened
-    context.close()
 
 
 def _sign_in(page: Any, address: str, who: str) -> None:

@@ -14,9 +14,9 @@ from recommender.catalog.store import Catalog
 from recommender.device import this_machine
 from recommender.engine.words import size
 from tests.served import PATIENCE_S, served
-from tests.test_browser import _answer, _settled, browser, pytestmark
+from tests.test_browser import _answer, _settled, pytestmark
 
-__all__ = ["browser", "pytestmark"]
+__all__ = ["pytestmark"]
 
 WINDOWS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/147.0.0.0 Safari/537.36"
