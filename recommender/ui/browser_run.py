@@ -331,7 +331,7 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
             f"**{plain(asked.name)}** · {outcome.runtime} · {outcome.prompt_tokens} prompt and {outcome.gen_tokens} "
             "generated tokens"
         )
-        heads = ("Figure", f"Predicted {badge('estimated')}", f"Measured {badge(origin)}", "Difference")
+        heads = ("Figure", f"Predicted {badge('estimated')}", badge(origin), "Difference")
         st.table({head: [row[place] for row in rows] for place, head in enumerate(heads)}, hide_index=True)
         spread = f"{rate(min(outcome.decode))} to {rate(max(outcome.decode))}"
         threads = f"{outcome.threads} thread{'s' if outcome.threads > 1 else ''}"

@@ -96,7 +96,7 @@ def test_predicted_stands_beside_what_the_browser_measured(open_page: Open, comp
     [table] = app.table
     assert list(table.value.columns)[1:3] == [
         "Predicted :blue-badge[estimated]",
-        "Measured :green-badge[measured in your browser]",
+        ":green-badge[measured in your browser]",
     ]
     assert list(table.value.iloc[:, 2]) == ["10 tok/s", "100 tok/s", "5.0 s"]
     assert all(value != "no prediction" for value in table.value.iloc[:, 1])

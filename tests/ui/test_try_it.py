@@ -185,7 +185,7 @@ def test_a_visitor_of_a_hosted_instance_is_offered_no_path_and_no_address(open_p
     assert app.header[0].value == "Try it"
     for elsewhere in (sources.HERE, sources.OLLAMA, sources.SERVER, sources.ONNX):
         crafted = open_page("try_it", where=elsewhere, source=sources.LOCAL, gguf_path="/etc/passwd", **CHOICE)
-        assert {one.key for one in crafted.text_input} == set()
+        assert {one.key for one in crafted.text_input} == {"my_gpu"}  # the name of the visitor's own
         assert crafted.segmented_control(key="where").value == IN_BROWSER
 
 
