@@ -77,6 +77,7 @@ class SpeedTables:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._asked: dict[str, Label | None] = {}
+        self._known: dict[tuple[tuple[tuple[str, str], ...], str], Floats] = {}
 
     @cached_property
     def fits(self) -> dict[tuple[str, str, str], Fit]:
@@ -182,17 +183,30 @@ class SpeedTables:
         Rows are given as indices (n,) into the distinct (backend family, hardware class) ``keys`` and into the
         distinct quantization classes, so that each is looked up once however many rows there are.
         """
-        fits = [self.fit(family, hardware_class, phase) for family, hardware_class in keys]
-        found = {name: np.array([fit.values[name] for fit in fits])[key_of_row] for name in COEFFICIENT_NAMES}
-        sides = ["cpu" if family.endswith("-cpu") else "gpu" for family, _ in keys]
+        *values, low, high = self._fitted(tuple(keys), phase)
+        found = {name: column[key_of_row] for name, column in zip(COEFFICIENT_NAMES, values, strict=True)}
         factors = np.array(
-            [self.quant_factors.get((side, phase, name), (1.0, 1.0)) for side in sides for name in quant_classes]
+            [
+                self.quant_factors.get((side, phase, name), (1.0, 1.0))
+                for side in ("cpu", "gpu")
+                for name in quant_classes
+            ]
         ).reshape(-1, 2)
-        pair_of_row = key_of_row * len(quant_classes) + quant_of_row
-        found["weight_efficiency"] *= factors[:, 0][pair_of_row]
-        found["compute"] *= factors[:, 1][pair_of_row]
-        low, high = (np.array([getattr(fit, f"interval_{end}") for fit in fits]) for end in ("low", "high"))
+        first_of_key = np.array([0 if family.endswith("-cpu") else len(quant_classes) for family, _ in keys], np.intp)
+        factor_of_row = first_of_key[key_of_row] + quant_of_row
+        found["weight_efficiency"] *= factors[:, 0][factor_of_row]
+        found["compute"] *= factors[:, 1][factor_of_row]
         return Coefficients(**found), low, high
+
+    def _fitted(self, keys: tuple[tuple[str, str], ...], phase: str) -> Floats:
+        """Every coefficient and both ends of the range, shape (coefficients + 2, keys); the same keys come often."""
+        if (keys, phase) not in self._known:
+            fits = [self.fit(family, hardware_class, phase) for family, hardware_class in keys]
+            rows = [
+                [*(fit.values[name] for name in COEFFICIENT_NAMES), fit.interval_low, fit.interval_high] for fit in fits
+            ]
+            self._known[keys, phase] = np.array(rows, dtype=np.float64).reshape(-1, len(COEFFICIENT_NAMES) + 2).T.copy()
+        return self._known[keys, phase]
 
 
 def parse_fallbacks(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], Fallback]:

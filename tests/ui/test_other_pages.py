@@ -7,6 +7,7 @@ import pytest
 
 from recommender.catalog.measurements import MeasurementStore
 from recommender.types import Measurement, Memory
+from recommender.ui.navigation import page
 from tests.measured import MEASURED
 from tests.tiny_gguf import write_tiny_gguf
 from tests.ui.conftest import Open
@@ -107,3 +108,8 @@ def test_a_number_without_end_in_the_url_gets_a_sentence(name: str, value: str, 
 
 def test_what_is_no_number_in_the_url_is_as_good_as_none(open_page: Open) -> None:
     assert open_page("", context="nan", users="many").header
+
+
+def test_no_two_sessions_share_a_page() -> None:
+    # Streamlit notes in the page itself that it may run once: of two sessions that share it, one gets an error.
+    assert page("find") is not page("find")
