@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from recommender import paths
 from recommender.catalog.store import Catalog
@@ -40,6 +41,14 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def settled(page: Any) -> None:
+    """Wait until the page has what it asked for: the script is idle and nothing is greyed out."""
+    app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
+    app.wait_for()
+    page.wait_for_timeout(300)
+    app.wait_for()
 
 
 @contextmanager

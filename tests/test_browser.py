@@ -13,7 +13,7 @@ import pytest
 from recommender.catalog.queries import variant_columns
 from recommender.catalog.store import Catalog
 from tests.runner.hub_server import HubServer, Repo
-from tests.served import CHROMIUM, PATIENCE_S, served
+from tests.served import CHROMIUM, PATIENCE_S, served, settled
 from tests.tiny_gguf import write_tiny_gguf
 
 pytestmark = [
@@ -49,16 +49,8 @@ def address(catalog: Catalog, hub: HubServer, tmp_path_factory: pytest.TempPathF
         yield found
 
 
-def _settled(page: Any) -> None:
-    """Wait until the page has what it asked for: the script is idle and nothing is greyed out."""
-    app = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    app.wait_for()
-    page.wait_for_timeout(300)
-    app.wait_for()
-
-
 def _answer(page: Any) -> str:
-    _settled(page)
+    settled(page)
     page.locator(".st-key-answer code").first.wait_for()  # coloured by code that is loaded after the rest
     page.wait_for_function(METRICS_ARE_DRAWN)  # one by one on a busy machine
     return str(page.locator(".st-key-answer").inner_text())
@@ -67,7 +59,7 @@ def _answer(page: Any) -> str:
 def _choose_file(page: Any, path: Path) -> None:
     field = page.get_by_label("Path of the GGUF file")
     field.wait_for()
-    _settled(page)
+    settled(page)
     field.fill(str(path))
     field.press("Enter")
 
@@ -176,12 +168,12 @@ def test_a_chat_follows_the_measurement_and_gives_the_memory_back(page: Any, tmp
     page.locator(".st-key-start button").first.click()
     question = _run(page).get_by_placeholder("Ask it something")
     question.wait_for()
-    _settled(page)
+    settled(page)
     question.fill("And at night?")
     question.press("Enter")
     _run(page).get_by_text("And at night?").wait_for()
     _run(page).get_by_text(re.compile("tokens, the first after")).nth(1).wait_for()
-    _settled(page)
+    settled(page)
     _run(page).get_by_role("button", name="End the chat").click()
     question.wait_for(state="detached")
     assert "And at night?" in _run(page).inner_text()
@@ -243,7 +235,7 @@ def test_a_phone_sees_the_answer_without_scrolling_sideways(browser: Any, addres
     phone = context.new_page()
     phone.goto("/")
     phone.locator(".st-key-answer").wait_for(timeout=PATIENCE_S * 1000)
-    _settled(phone)
+    settled(phone)
     assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert phone.locator(".st-key-answer h2").bounding_box()["y"] < 844
     context.close()

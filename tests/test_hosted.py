@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from recommender.catalog.store import Catalog
-from tests.served import CHROMIUM, free_port, served
+from tests.served import CHROMIUM, free_port, served, settled
 
 oidc = pytest.importorskip("oidc_provider_mock", reason="oidc-provider-mock is not installed")
 pytestmark = [
@@ -98,6 +98,7 @@ def test_who_administers_may_refresh_and_that_is_written_down(page: Any, address
     _sign_in(page, address, BOSS)
     page.get_by_text("You administer this instance").wait_for()
     page.get_by_role("link", name="Files").first.wait_for()
+    settled(page)
     page.get_by_text("Keep the catalog current").click()
     path = page.get_by_role("textbox", name="Or add a GGUF of your own")
     path.fill("/nowhere/at/all.gguf")

@@ -13,8 +13,8 @@ import pytest
 from recommender.catalog.store import Catalog
 from recommender.device import this_machine
 from recommender.engine.words import size
-from tests.served import PATIENCE_S, served
-from tests.test_browser import _answer, _settled, pytestmark
+from tests.served import PATIENCE_S, served, settled
+from tests.test_browser import _answer, pytestmark
 
 __all__ = ["pytestmark"]
 
@@ -92,7 +92,7 @@ def test_a_phone_is_proposed_as_the_phone_that_it_is(browser: Any, address: str)
     page = _visitor(browser, address, ANDROID, 9, 8, hints, "Mali-G715", viewport={"width": 390, "height": 844})
     page.goto("/")
     page.locator(".st-key-answer").get_by_text("on Pixel 8").wait_for()
-    _settled(page)
+    settled(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.get_by_role("button", name="That's my device").click()
     page.wait_for_url(re.compile("my_machine=Pixel"))
