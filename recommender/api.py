@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from recommender import api_worker
 from recommender.api_worker import LONGEST_SENTENCE
 from recommender.catalog.store import Catalog
+from recommender.door import limited_as
 from recommender.engine.estimate_rows import EstimateRequest, estimate_one
 from recommender.errors import RecommenderError
 from recommender.present import answer_json
@@ -151,7 +152,7 @@ class Bounds:
         if scope["type"] != "http" or scope["path"].endswith("/health"):
             await self._app(scope, receive, send)
             return
-        address = scope["client"][0] if scope.get("client") else ""
+        address = limited_as(scope["client"][0]) if scope.get("client") else ""
         if not self._limiter.hit(self._limit, address):
             reset = self._limiter.get_window_stats(self._limit, address).reset_time
             wait_s = max(1, math.ceil(reset - time.time()))

@@ -32,6 +32,7 @@ REHEARSED_BYTES = 1.5e9  # the largest model that is rehearsed in a browser
 _FOREVER = "public, max-age=31536000, immutable"
 _KINDS = {".js": "text/javascript", ".wasm": "application/wasm"}
 _KEPT = 4  # weightless files, of some MB each
+_MADE_PER_MINUTE = 20  # for one address: each takes the process that draws the pages half a second
 
 
 class Isolated:
@@ -102,7 +103,8 @@ def browser_routes(catalog: Callable[[], Catalog], settings: Settings) -> list[R
             return _refused(str(error), 404 if isinstance(error, UnknownNameError) else 422)
         return Response(body, media_type="application/octet-stream")
 
-    bounds = Middleware(Bounds, per_minute=settings.api_per_minute, refuse=_refused)
+    most = min(settings.api_per_minute, _MADE_PER_MINUTE)
+    bounds = Middleware(Bounds, per_minute=most, refuse=_refused)
     return [
         Route("/browser/engine/{version}/{file}", engine),
         Route("/browser/models/{file}", model),

@@ -6,7 +6,7 @@ What the page says of "this computer" is true through the local door only.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Literal
 
 from recommender.settings import Settings
@@ -49,6 +49,17 @@ def comes_from_here(address: str | None, headers: Iterable[tuple[str, str]]) -> 
         if name == "origin" and not _of_this_computer(value.partition("://")[2]):
             return False
     return True
+
+
+def limited_as(address: str) -> str:
+    """Who an address is to a limit: one computer with IPv6 has the 2^64 addresses of its network to choose from."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address) or found.ipv4_mapped:
+        return str(getattr(found, "ipv4_mapped", None) or found)
+    return str(ip_network((int(found), 128)).supernet(new_prefix=64))
 
 
 def _of_this_computer(host: str) -> bool:

@@ -20,6 +20,7 @@ from recommender import audit, paths
 from recommender.catalog.queries import variant_columns
 from recommender.catalog.store import Catalog
 from recommender.device import memory_budget
+from recommender.door import limited_as
 from recommender.engine.estimate_rows import default_threads
 from recommender.engine.words import count, size
 from recommender.errors import RecommenderError, RunError
@@ -53,6 +54,7 @@ class Gate:
             RunError: they have had their share for now.
             RecommenderError: what ``start`` raises.
         """
+        who = limited_as(who)
         with self._lock:
             self._check_share(who)
             job = start()

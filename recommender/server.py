@@ -13,13 +13,32 @@ import tomllib
 import urllib.request
 import webbrowser
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recommender import paths
 from recommender.errors import BadInputError
 from recommender.settings import Settings, use
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
 _READY_TRIES, _READY_PAUSE_S = 60, 0.5
+_UPLOADS = "/_stcore/upload_file/"
+
+
+class NoUploads:
+    """Middleware: no page asks for a file, yet Streamlit's route would keep any number of them in memory for whoever
+    has a session."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _UPLOADS in scope["path"]:
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._app(scope, receive, send)
 
 
 def serve(settings: Settings) -> None:
@@ -41,7 +60,7 @@ def serve(settings: Settings) -> None:
     catalog, per_minute = OpenCatalog(), settings.api_per_minute
     questions = Mount("/api", api(catalog, per_minute, Workers()))
     routes = [questions, badge(catalog, per_minute), *browser_routes(catalog, settings)]
-    middleware = [Middleware(Isolated)] if settings.isolate else []
+    middleware = [Middleware(NoUploads), *([Middleware(Isolated)] if settings.isolate else [])]
     app = st.App(str(paths.bundled("app.py")), routes=routes, middleware=middleware)
     app.run(config={**shipped_config(), "server.address": host, "server.port": port})
 

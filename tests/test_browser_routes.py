@@ -112,6 +112,8 @@ def test_an_address_may_ask_for_so_many_rehearsals_a_minute(catalog: Catalog) ->
     answers = [few.get("/browser/weightless?model=none&quant=none") for _ in range(3)]
     assert [one.status_code for one in answers] == [404, 404, 429]
     assert "Wait" in answers[-1].json()["error"]
+    many = TestClient(Starlette(routes=browser_routes(lambda: catalog, Settings(api_per_minute=10_000))))
+    assert 429 in [many.get("/browser/weightless?model=none").status_code for _ in range(50)]  # they cost more
 
 
 def test_the_engine_is_sent_compressed_and_may_be_kept_for_ever(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.door import comes_from_here, door
+from recommender.door import comes_from_here, door, limited_as
 from recommender.settings import Settings
 
 HERE = [("Host", "localhost:8501"), ("User-Agent", "a browser")]
@@ -58,3 +58,19 @@ def test_nothing_a_request_says_opens_a_door_that_the_settings_closed(
     assert door(replace(Settings(), door="hosted"), address, headers) == "hosted"
     assert door(replace(Settings(), door="local"), address, headers) == "local"
     assert door(Settings(), address, [*headers, ("Host", "rightsize.example")]) == "hosted"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("203.0.113.1", "203.0.113.2", False),
+        ("::ffff:203.0.113.1", "203.0.113.1", True),
+        ("::ffff:203.0.113.1", "::ffff:203.0.113.2", False),
+        ("this computer", "this computer", True),
+        ("", "2001:db8::1", False),
+    ],
+)
+def test_to_a_limit_all_addresses_of_one_ipv6_network_are_one(one: str, other: str, same: bool) -> None:
+    assert (limited_as(one) == limited_as(other)) is same

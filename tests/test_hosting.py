@@ -205,6 +205,17 @@ def test_one_address_has_so_many_runs_at_once_and_another_one_still_gets_in(
     finished(last)
 
 
+def test_another_address_of_the_same_ipv6_network_has_no_share_of_its_own(
+    runs_of: Runs, request_of: RunRequest, on_disk: Path
+) -> None:
+    few = replace(HOSTED, visitor_runs_per_hour=1)
+    first = runs_of("2001:db8::1", few)
+    first.submit(request_of).cancel()
+    with pytest.raises(RunError, match="from one address"):
+        replace(first, who="2001:db8::2").submit(request_of)
+    replace(first, who="2001:db8:0:1::2").submit(request_of).cancel()
+
+
 def test_an_hour_has_so_many_runs_for_one_address(runs_of: Runs, request_of: RunRequest, on_disk: Path) -> None:
     few = replace(HOSTED, visitor_runs_per_hour=1)
     runs = runs_of(settings=few)

@@ -12,6 +12,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from recommender import paths, server
 from recommender.errors import BadInputError
@@ -64,7 +69,7 @@ def test_an_environment_variable_wins_over_the_shipped_option(
     monkeypatch.setenv(variable, text)
     options = server.shipped_config()
     assert options[option] == value
-    assert options["server.maxMessageSize"] == 50
+    assert options["server.maxMessageSize"] == 10
 
 
 def test_a_variable_that_makes_no_sense_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +103,18 @@ def test_streamlit_knows_every_shipped_option() -> None:
         assert tomllib.load(file)
     for name in server.shipped_config():
         config.get_option(name)
+
+
+def test_nobody_leaves_files_in_the_servers_memory() -> None:
+    app = Starlette(
+        routes=[Route("/{rest:path}", lambda _: Response("reached"), methods=["GET", "PUT"])],
+        middleware=[Middleware(server.NoUploads)],
+    )
+    client = TestClient(app)
+    assert client.get("/_stcore/host-config").text == "reached"
+    for base in ("", "/base"):
+        answer = client.put(f"{base}/_stcore/upload_file/session/file", files={"a": b"1"})
+        assert (answer.status_code, answer.text) == (404, "")
 
 
 def test_a_busy_port_is_a_sentence() -> None:

@@ -12,7 +12,7 @@ from recommender.errors import RecommenderError
 from recommender.runner.job import Job
 from recommender.runner.rehearse import prepare, submit
 from recommender.types import Pick, Recommendation
-from recommender.ui.resources import calibration_of, catalog, runs
+from recommender.ui.resources import calibration_of, catalog, runs, told
 from recommender.ui.words import badge, plain
 
 _POLL_S = 2.0
@@ -133,7 +133,7 @@ def _ended(answer: Recommendation) -> None:
             st.caption("A noisy run is shown and moves no rank. Rehearse again when the computer is quiet.")
         failed = [f"{job.request.model_id}: {job.error}" for job in _jobs() if job and job.error]
         for problem in (*problems, *failed):
-            st.caption(plain(problem))
+            st.caption(told(problem))
         st.button("Close", icon=":material/close:", type="tertiary", key="close_batch", on_click=_close)
 
 

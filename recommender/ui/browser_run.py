@@ -29,7 +29,7 @@ from recommender.ui.browser_outcome import Outcome, checked
 from recommender.ui.inputs import ADJUSTED, device_input
 from recommender.ui.limits import BOUND
 from recommender.ui.navigation import page
-from recommender.ui.resources import catalog, hosted, this_device
+from recommender.ui.resources import catalog, hosted, this_device, told
 from recommender.ui.start import PROMPT
 from recommender.ui.visitor_input import CONFIRMED
 from recommender.ui.words import badge, plain
@@ -181,7 +181,7 @@ def _of_catalog(device: Device | None) -> tuple[_Asked, ...] | None:
             )
         )
     except RecommenderError as error:
-        st.info(plain(str(error)), icon=":material/cloud_off:")
+        st.info(told(error), icon=":material/cloud_off:")
     if (source.file_bytes or 0.0) <= REHEARSED_BYTES:
         query = urlencode({"model": source.model_id, "quant": source.quantization})
         found.append(
@@ -210,7 +210,7 @@ def _served(files: dict[str, Path]) -> tuple[_Asked, ...] | None:
     try:
         header = read_header(files[name])
     except RecommenderError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(told(error), icon=":material/error:")
         return None
     return (
         _Asked(
@@ -249,7 +249,7 @@ def _run(asked: tuple[_Asked, ...], prompt: str) -> None:
     try:
         outcome = checked(answer.outcome)
     except RecommenderError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(told(error), icon=":material/error:")
         return
     if outcome.token in known:
         st.session_state["browser_outcome"] = (known[outcome.token], outcome)
@@ -308,7 +308,7 @@ def _predicted(asked: _Asked, outcome: Outcome, device: Device) -> EstimateAnswe
     try:
         return estimate_one(request, catalog())
     except RecommenderError as error:
-        st.caption(f"No prediction: {plain(str(error))}")
+        st.caption(f"No prediction: {told(error)}")
         return None
 
 

@@ -10,8 +10,8 @@ from recommender.runner.job import Job, Turn
 from recommender.runner.protocol import Message, Question
 from recommender.settings import current
 from recommender.ui import checks_view
-from recommender.ui.resources import hosted
-from recommender.ui.words import badge, plain
+from recommender.ui.resources import hosted, told
+from recommender.ui.words import badge
 
 _POLL_S = 0.25
 _ANSWER_TOKENS = 512
@@ -90,7 +90,7 @@ def _ask(job: Job, key: str) -> None:
         try:
             job.ask(Question(messages, min(int(tokens), most_tokens), temperature, reuse_prefix=True))
         except RunError as error:
-            st.error(plain(str(error)))
+            st.error(told(error))
         else:
             st.rerun()
 
@@ -117,7 +117,7 @@ def turn(one: Turn) -> None:
         if one.text:
             st.text(one.text)
         if one.problem:
-            st.error(plain(one.problem), icon=":material/error:")
+            st.error(told(one.problem), icon=":material/error:")
         if one.answered:
             ending = _ENDINGS.get(one.answered.finish, "")
             st.caption(

@@ -7,7 +7,7 @@ import streamlit as st
 from recommender.errors import RunError
 from recommender.runner.checks import LABEL
 from recommender.runner.job import Job
-from recommender.ui.resources import catalog
+from recommender.ui.resources import catalog, told
 from recommender.ui.words import badge, plain
 
 _POLL_S = 1.0
@@ -25,7 +25,7 @@ def offer(job: Job, key: str) -> None:
             try:
                 job.check(checks)
             except RunError as error:
-                st.error(plain(str(error)), icon=":material/error:")
+                st.error(told(error), icon=":material/error:")
             else:
                 st.rerun()
 

@@ -14,7 +14,7 @@ from recommender.community.words import correction_words, set_aside_title
 from recommender.engine.words import count
 from recommender.errors import BadInputError, RecommenderError
 from recommender.types import GIB, Device, Measurement
-from recommender.ui.resources import audited, catalog, hosted, this_device
+from recommender.ui.resources import audited, catalog, hosted, this_device, told
 from recommender.ui.words import badge, plain
 
 _NUMBER = st.column_config.NumberColumn
@@ -34,7 +34,7 @@ def share_run(run: Measurement) -> None:
         place = open_store(settings.community()).place
         record = shared_run(run, this_device())
     except BadInputError as error:
-        st.info(plain(str(error)))
+        st.info(told(error))
         return
     except RecommenderError as error:
         st.warning(plain(_said(error)))

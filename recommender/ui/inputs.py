@@ -16,9 +16,10 @@ from recommender.share import LONGEST_SPECS
 from recommender.types import Device, Need
 from recommender.ui import limits, visitor_input
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog, hosted, preset_names, this_device
+from recommender.ui.resources import catalog, hosted, preset_names, this_device, told
 from recommender.ui.words import plain
 
+_LONGEST_DEVICE = 65_536  # characters of JSON, as many as the API takes
 _LABEL = 84  # pixels: both questions start on the same line down the page
 HERE, LISTED, TYPED = "This computer", "From the list", "Paste specs"
 ADJUSTED = ("total", "free", "vram", "bandwidth")  # parameters of the URL that correct a machine
@@ -81,7 +82,7 @@ def device_input() -> Asked | None:
             device = visitor_input.described() if where == YOURS else this_device()
         device = with_overrides(device, **given) if device and given else device
     except RecommenderError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(told(error), icon=":material/error:")
         device = None
     here = where in (HERE, SERVER)
     if device is not None:
@@ -158,6 +159,7 @@ def _pasted() -> str:
             key="device_json",
             persist_state="session",
             height=120,
+            max_chars=_LONGEST_DEVICE,
             on_change=_forget_shared,
         )
 

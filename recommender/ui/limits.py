@@ -13,6 +13,7 @@ from recommender.ui.resources import catalog, runtime_ids
 
 BOUND: dict[str, Any] = {"bind": "query-params"}
 ANY = "Any"
+_LONGEST_LANGUAGES = 400  # characters: some hundred codes
 
 # Widget key → its value when nothing is asked.
 _DEFAULTS: dict[str, Any] = {
@@ -70,7 +71,9 @@ def limits_input() -> dict[str, Any]:
         memory = st.number_input("Memory to leave free, GiB", 0.0, None, 0.0, key="reserve_memory", **BOUND)
         disk = st.number_input("Disk to leave free, GiB", 0.0, None, 0.0, key="reserve_disk", **BOUND)
         users = st.number_input("Users at once", 1, 10_000, 1, key="users", **BOUND)
-        languages = st.text_input("Languages, ISO codes", placeholder="de, zh", key="languages", **BOUND)
+        languages = st.text_input(
+            "Languages, ISO codes", placeholder="de, zh", key="languages", max_chars=_LONGEST_LANGUAGES, **BOUND
+        )
     with right:
         placement = st.selectbox(
             "Where it runs", list(_PLACES), format_func=_PLACES.__getitem__, key="placement", **BOUND

@@ -12,7 +12,7 @@ from recommender.errors import RecommenderError
 from recommender.runtimes import Recipe, Step
 from recommender.types import Pick, Recommendation
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog
+from recommender.ui.resources import catalog, told
 from recommender.ui.words import plain
 
 # Of a file's date inside an archive: the same recipe gives the same bytes.
@@ -32,7 +32,7 @@ def _show(answer: Recommendation, pick: Pick, key: str) -> None:
     try:
         recipe = recipe_of(pick, answer.device, answer.need, catalog())
     except RecommenderError as error:
-        st.warning(plain(str(error)))
+        st.warning(told(error))
         return
     first, *others = st.tabs(["Step by step", *(plain(step.title) for step in recipe.optional)])
     with first:

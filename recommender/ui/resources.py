@@ -7,7 +7,7 @@ import gc
 
 import streamlit as st
 
-from recommender import audit
+from recommender import audit, paths
 from recommender.calibrated import calibration_here
 from recommender.catalog.measurements import MeasurementStore
 from recommender.catalog.queries import runtimes
@@ -23,6 +23,7 @@ from recommender.runner.bindings import Binding, available_bindings
 from recommender.runner.jobs import RunManager, Runs
 from recommender.settings import current
 from recommender.types import Device, Measurement
+from recommender.ui.words import plain, without_paths
 
 # Free memory changes as programs come and go; detecting anew on every click would be slow and make figures jump.
 _DEVICE_SECONDS = 60
@@ -118,6 +119,12 @@ def server_name() -> str:
     return "this server" if hosted() else "this computer"
 
 
+def told(problem: RecommenderError | str) -> str:
+    """What went wrong, as Markdown for the page: whoever does not sit at the server learns no path of it."""
+    text = str(problem)
+    return plain(without_paths(text, paths.data_dir()) if hosted() else text)
+
+
 def signed_in() -> tuple[str, ...]:
     """What the sign-in service vouches for: a verified e-mail address, and the subject's own id; empty for a stranger.
 
@@ -163,7 +170,7 @@ def measurements() -> tuple[Measurement, ...]:
     try:
         return tuple(store().all())
     except RecommenderError as error:
-        st.warning(str(error))
+        st.warning(told(error))
         return ()
 
 

@@ -13,7 +13,7 @@ from recommender.runner.job import Job
 from recommender.share_run import predicted_beside_measured
 from recommender.types import Measurement
 from recommender.ui import chat_view, measurement_view, smaller_view
-from recommender.ui.resources import others_active, runs, server_name, storing_problem
+from recommender.ui.resources import others_active, runs, server_name, storing_problem, told
 from recommender.ui.words import badge, plain
 
 _POLL_S = 0.25
@@ -125,7 +125,7 @@ def _shown(job: Job, key: str) -> None:
     """A run that has shown what it can: its figures, its answer, and the chat while the model is loaded."""
     with st.container(border=True, key=key):
         if job.state == "failed":
-            st.error(plain(job.error), icon=":material/error:", title=f"{plain(_what(job))} could not be run")
+            st.error(told(job.error), icon=":material/error:", title=f"{plain(_what(job))} could not be run")
             if isinstance(job.exception, OutOfMemoryError):
                 smaller_view.offer(job.request, key)
         elif job.state == "cancelled":
@@ -138,7 +138,7 @@ def _shown(job: Job, key: str) -> None:
             measured(result)
             measurement_view.link_to(result)
         if job.measurement and (problem := storing_problem()):
-            st.warning(plain(problem))
+            st.warning(told(problem))
         chat_view.show(job, key)
         if job.ended:
             st.button("Close", icon=":material/close:", type="tertiary", key=f"close_{key}", on_click=_close)

@@ -10,7 +10,7 @@ from recommender.engine.words import size
 from recommender.errors import RecommenderError
 from recommender.runner.protocol import RunRequest
 from recommender.ui.memory_bar import charged_bytes
-from recommender.ui.resources import calibration_of, catalog, server_name, this_device
+from recommender.ui.resources import calibration_of, catalog, server_name, this_device, told
 from recommender.ui.sources import source_of
 from recommender.ui.start import PROMPT, start
 from recommender.ui.words import plain
@@ -44,4 +44,4 @@ def offer(failed: RunRequest, key: str) -> None:
         try:
             start(source_of(smaller.model_id, smaller.quantization), smaller.settings, PROMPT, device, smaller)
         except RecommenderError as error:
-            st.error(plain(str(error)), icon=":material/error:")
+            st.error(told(error), icon=":material/error:")

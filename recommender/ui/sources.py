@@ -22,7 +22,7 @@ from recommender.runtimes import tables
 from recommender.settings import current
 from recommender.trial import Source
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog, hosted
+from recommender.ui.resources import catalog, hosted, told
 from recommender.ui.words import plain
 
 HUB, LOCAL, THERE = "A model of the catalog", "A GGUF file on this computer", "One that Ollama has"
@@ -258,7 +258,7 @@ def _at(endpoint: str, key: str) -> Chosen | None:
     """One of the models that a server offers."""
     names = _models_at(endpoint, key)
     if isinstance(names, str):
-        st.warning(plain(names))
+        st.warning(told(names))
         names = ()
     name = st.selectbox(
         "Model there",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 _COLOURS = {
     "measured here": "green",
@@ -25,6 +26,16 @@ SOURCE_NAMES = {
 def badge(origin: str) -> str:
     """Where a number comes from, as a coloured badge."""
     return f":{_COLOURS.get(origin, 'gray')}-badge[{origin}]"
+
+
+_ROOT = r"""(?:(?<=[\s'"(])|^)(?:/|~/|[A-Za-z]:\\)(?=[^\s/])"""
+_REST = r"""[^\s'"(),;]*"""
+
+
+def without_paths(text: str, folder: Path) -> str:
+    """An error's text without paths: of ``folder``, whatever its name holds, and all others that begin at a root."""
+    paths = rf"(?:{re.escape(str(folder))}|{_ROOT}){_REST}"
+    return re.sub(paths, lambda found: f"a place there{found[0][len(found[0].rstrip('.:')) :]}", text)
 
 
 def plain(text: str) -> str:

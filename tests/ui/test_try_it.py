@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from recommender import paths
 from recommender.runner.ollama_server import OllamaServer
 from recommender.runner.protocol import RunRequest
 from recommender.settings import Settings, use
@@ -205,3 +206,13 @@ def test_where_nothing_is_run_on_the_server_only_the_browser_is_offered(open_pag
 def test_the_limits_are_said_before_anybody_runs_into_them(open_page: Open, hosted: Settings) -> None:
     app = open_page("try_it", where=sources.ON_SERVER, **CHOICE)
     assert "for all visitors: models of the catalog up to 4.0 GiB" in " ".join(one.value for one in app.caption)
+
+
+def test_a_visitor_learns_no_path_of_the_server_from_what_goes_wrong(open_page: Open, hosted: Settings) -> None:
+    paths.scratch_dir().parent.mkdir(parents=True, exist_ok=True)
+    paths.scratch_dir().write_bytes(b"")  # no folder can be made there
+    app = open_page("try_it", where=sources.ON_SERVER, **CHOICE)
+    app.button(key="rehearse").click().run()
+    said = " ".join(one.value for one in app.error).replace("\\", "")
+    assert "a place there cannot be written" in said
+    assert str(paths.data_dir()) not in said

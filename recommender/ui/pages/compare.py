@@ -25,7 +25,7 @@ from recommender.types import Recommendation
 from recommender.ui import pick_input
 from recommender.ui.compare_chart import MARKS, WIDTH, chart_svg, chart_words
 from recommender.ui.inputs import device_input, need_input
-from recommender.ui.resources import calibration_of, catalog
+from recommender.ui.resources import calibration_of, catalog, told
 from recommender.ui.words import badge, plain
 
 _OFFERED = 3
@@ -138,7 +138,7 @@ def _choices(texts: list[str]) -> list[Choice]:
         try:
             found.append(parse_choice(text))
         except RecommenderError as error:
-            st.error(plain(str(error)), icon=":material/error:")
+            st.error(told(error), icon=":material/error:")
     return found
 
 
@@ -156,7 +156,7 @@ try:
         st.stop()
     found = compare_picks(choices[:MOST], asked.device, need, catalog(), preset, calibration_of)
 except RecommenderError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(told(error), icon=":material/error:")
     st.stop()
 
 st.caption(

@@ -15,8 +15,7 @@ from recommender.types import GIB
 from recommender.ui import admin_view, explore_filters, explore_view, refresh_view
 from recommender.ui.inputs import device_input
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import catalog
-from recommender.ui.words import plain
+from recommender.ui.resources import catalog, told
 
 _ROWS = 12  # of one page: few enough that a model's details are in sight below them
 _NUMBER = st.column_config.NumberColumn
@@ -90,7 +89,7 @@ def _page(filters: Filters, sort: str, descending: bool, total: int) -> int:
 
 try:
     for note in catalog().notes:
-        st.info(plain(note))
+        st.info(told(note))
     asked = device_input()
     filters, sort, descending = explore_filters.filters_input(facets(catalog()))
     explore_filters.set_filters(filters)
@@ -107,4 +106,4 @@ try:
     refresh_view.offer()
     admin_view.offer()
 except RecommenderError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(told(error), icon=":material/error:")

@@ -14,7 +14,7 @@ from recommender.ui.charts import quality_speed
 from recommender.ui.inputs import device_input, need_input
 from recommender.ui.limits import BOUND
 from recommender.ui.navigation import page
-from recommender.ui.resources import calibration_of, catalog
+from recommender.ui.resources import calibration_of, catalog, told
 from recommender.ui.start import start_pick, start_probe
 from recommender.ui.words import plain
 
@@ -36,7 +36,7 @@ def _run(task: Task) -> None:
             start_probe()
     except RecommenderError as error:
         what = plain(wanted.name) if wanted else "The probe"
-        st.error(plain(str(error)), icon=":material/error:", title=f"{what} did not start")
+        st.error(told(error), icon=":material/error:", title=f"{what} did not start")
     if said := st.session_state.get("probe_said"):
         st.caption(f":material/speed: {plain(said)}")
     if job_id := st.query_params.get("run"):
@@ -128,14 +128,14 @@ def _rest(answer: Recommendation, here: bool) -> None:
 
 try:
     for note in catalog().notes:
-        st.info(plain(note))
+        st.info(told(note))
     asked = device_input()
     need = need_input()
     if asked is None:
         st.stop()
     answer = recommend(asked.device, need, catalog(), calibration=calibration_of(asked.device))
 except RecommenderError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(told(error), icon=":material/error:")
     st.stop()
 
 share_view.arrived(asked)

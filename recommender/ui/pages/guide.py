@@ -15,7 +15,7 @@ from recommender.types import Device
 from recommender.ui import ladder_view
 from recommender.ui.inputs import address, device_input
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import calibration_of, catalog
+from recommender.ui.resources import calibration_of, catalog, told
 from recommender.ui.words import plain
 
 
@@ -68,7 +68,7 @@ def _ladder(device: Device) -> None:
     try:
         rungs = ladder(model_id, device, context_tokens, catalog(), calibration_of(device))
     except RecommenderError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(told(error), icon=":material/error:")
         return
     name = catalog().model(model_id).name
     st.markdown(f"**{plain(name)}** on {plain(device.name)}, at {count(context_tokens)} tokens of context")
@@ -116,4 +116,4 @@ try:
     whole = st.toggle("With the whole catalog instead of the models the guide names", key="whole_catalog", **BOUND)
     _choices(_situations(catalog().fingerprint, whole), whole)
 except RecommenderError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(told(error), icon=":material/error:")

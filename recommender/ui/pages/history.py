@@ -13,7 +13,7 @@ from recommender.types import GIB, Measurement
 from recommender.ui import community_view, measurement_view
 from recommender.ui.charts import predicted_measured, series, speed_history
 from recommender.ui.limits import BOUND
-from recommender.ui.resources import measurements, server_name, store
+from recommender.ui.resources import measurements, server_name, store, told
 from recommender.ui.words import badge, plain
 
 
@@ -73,7 +73,7 @@ if measurement_view.opened():
 st.header(f"Measured on {server_name()}", anchor=False)
 found = measurements()
 for note in store().notes:
-    st.info(plain(note))
+    st.info(told(note))
 if not found:
     st.info("Nothing was measured yet. Press Try it on the Find page; the run is kept here.", icon=":material/science:")
     if community_view.sharing():

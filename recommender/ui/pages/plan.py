@@ -16,7 +16,7 @@ from recommender.plan_text import ORDER, named
 from recommender.types import Device, Figure, Need, Pick
 from recommender.ui.limits import ANY, BOUND
 from recommender.ui.plan_chart import token_time, token_time_words
-from recommender.ui.resources import catalog, hosted, preset_names, this_device
+from recommender.ui.resources import catalog, hosted, preset_names, this_device, told
 from recommender.ui.visitor_input import described
 from recommender.ui.words import badge, plain
 
@@ -250,5 +250,5 @@ try:
     _why(found)
     _steps(found)
 except RecommenderError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(told(error), icon=":material/error:")
 _order()

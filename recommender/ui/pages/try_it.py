@@ -23,7 +23,7 @@ from recommender.types import BATCH_TOKENS, GIB, KV_TYPES, UBATCH_TOKENS, Device
 from recommender.ui import browser_run, run_view, sources
 from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes
-from recommender.ui.resources import bindings, calibration_of, catalog, hosted, server_name, this_device
+from recommender.ui.resources import bindings, calibration_of, catalog, hosted, server_name, this_device, told
 from recommender.ui.sources import Chosen
 from recommender.ui.start import CONTEXT_TOKENS, PROMPT, Trial, plan_of, start, start_both, start_rehearsal
 from recommender.ui.words import badge, plain
@@ -94,7 +94,7 @@ def _predict(chosen: Chosen, device: Device, settings: Settings) -> EstimateAnsw
             return estimate_row(replace(request, runtime="llama.cpp"), row, calibration_of(device))
         return estimate_one(request, catalog(), calibration_of(device))
     except RecommenderError as error:
-        st.caption(f"No prediction: {plain(str(error))}")
+        st.caption(f"No prediction: {told(error)}")
         return None
 
 
@@ -172,7 +172,7 @@ def _form(where: str) -> None:
     label = trial.source.label if second is None else f"Try both · {second.source.label.removeprefix('Try it · ')}"
     problem = "" if second else plan_of(trial, prompt, device).problem
     if problem:
-        st.warning(plain(problem), icon=":material/hard_drive:")
+        st.warning(told(problem), icon=":material/hard_drive:")
     nowhere = bool(problem) or any(
         not (one.source.path or one.source.repo or one.source.file) for one in (trial, second) if one
     )
@@ -230,7 +230,7 @@ try:
     else:
         _form(where)
 except RecommenderError as error:
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(told(error), icon=":material/error:")
 run_view.others((job_id, beside_id))
 if where != browser_run.IN_BROWSER:
     st.caption(_limits() if hosted() else "One run at a time, each in a process of its own.")
