@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from threading import Lock
@@ -99,16 +99,6 @@ class MeasurementStore:
         if measurement_id not in found:
             raise unknown("measurement", measurement_id, list(found))
         return found[measurement_id]
-
-    def export_json(self) -> str:
-        """All measurements as a JSON list of objects with the fields of :class:`Measurement`, newest first."""
-        return json.dumps([_finite(asdict(measurement)) for measurement in self.all()], indent=2, ensure_ascii=False)
-
-    def export_markdown(self) -> str:
-        """All measurements as a Markdown table with everything that was kept of each, newest first."""
-        rows = [list(_COLUMNS), ["---"] * len(_COLUMNS)]
-        rows += [[_cell(text(one)) for text in _COLUMNS.values()] for one in self.all()]
-        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def _stored(self) -> tuple[Measurement, ...]:
         """What the file holds; read again only after it changed."""
@@ -200,6 +190,18 @@ def _from_row(row: dict[str, Any]) -> Measurement:
         else:
             values[field.name] = row[field.name]
     return Measurement(**values)
+
+
+def export_json(measurements: Sequence[Measurement]) -> str:
+    """These as a JSON list of objects with the fields of :class:`Measurement`, in their order."""
+    return json.dumps([_finite(asdict(measurement)) for measurement in measurements], indent=2, ensure_ascii=False)
+
+
+def export_markdown(measurements: Sequence[Measurement]) -> str:
+    """These as a Markdown table with everything that was kept of each, in their order."""
+    rows = [list(_COLUMNS), ["---"] * len(_COLUMNS)]
+    rows += [[_cell(text(one)) for text in _COLUMNS.values()] for one in measurements]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+from dataclasses import replace
 
 import streamlit as st
 
@@ -23,7 +24,7 @@ from recommender.runner.bindings import Binding, available_bindings
 from recommender.runner.jobs import RunManager, Runs
 from recommender.settings import current
 from recommender.types import Device, Measurement
-from recommender.ui.words import plain, without_paths
+from recommender.ui.words import plain, without_address, without_paths
 
 # Free memory changes as programs come and go; detecting anew on every click would be slow and make figures jump.
 _DEVICE_SECONDS = 60
@@ -120,9 +121,14 @@ def server_name() -> str:
 
 
 def told(problem: RecommenderError | str) -> str:
-    """What went wrong, as Markdown for the page: whoever does not sit at the server learns no path of it."""
+    """What went wrong, as Markdown for the page: whoever does not sit at the server learns no path of it, nor of
+    the server behind it more than that there is one."""
     text = str(problem)
-    return plain(without_paths(text, paths.data_dir()) if hosted() else text)
+    return plain(_public(text) if hosted() else text)
+
+
+def _public(text: str) -> str:
+    return without_paths(without_address(text, current().try_server), paths.data_dir())
 
 
 def signed_in() -> tuple[str, ...]:
@@ -168,7 +174,11 @@ def forget_device() -> None:
 def measurements() -> tuple[Measurement, ...]:
     """Everything measured here, newest first; empty when the database cannot be read just now."""
     try:
-        return tuple(store().all())
+        found = store().all()
+        if not hosted():
+            return tuple(found)
+        # What an address that was asked is called is in their build: it may be a private one.
+        return tuple(replace(one, build="") if one.runtime == "openai" else one for one in found)
     except RecommenderError as error:
         st.warning(told(error))
         return ()

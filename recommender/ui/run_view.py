@@ -168,7 +168,7 @@ def measured(result: Measurement) -> None:
         if result.settings.gpu_layers:
             st.caption("Zeros draw less power than weights: at its power limit a GPU may be slower with the real file.")
     if result.runtime == "openai":
-        st.caption(f"At {plain(result.build)}, by the clock of {server_name()}: it corrects no estimate.")
+        st.caption(f"At {told(result.build)}, by the clock of {server_name()}: it corrects no estimate.")
     elif result.noisy:
         st.warning(f"Noisy, so it corrects nothing: {plain(result.noise_reason)}", icon=":material/graphic_eq:")
     else:

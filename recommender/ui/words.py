@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 _COLOURS = {
     "measured here": "green",
@@ -28,7 +29,7 @@ def badge(origin: str) -> str:
     return f":{_COLOURS.get(origin, 'gray')}-badge[{origin}]"
 
 
-_ROOT = r"""(?:(?<=[\s'"(])|^)(?:/|~/|[A-Za-z]:\\)(?=[^\s/])"""
+_ROOT = r"""(?:(?<=[\s'"(])|^)(?:/[^\s/]+/|~/|[A-Za-z]:\\)"""
 _REST = r"""[^\s'"(),;]*"""
 
 
@@ -36,6 +37,14 @@ def without_paths(text: str, folder: Path) -> str:
     """An error's text without paths: of ``folder``, whatever its name holds, and all others that begin at a root."""
     paths = rf"(?:{re.escape(str(folder))}|{_ROOT}){_REST}"
     return re.sub(paths, lambda found: f"a place there{found[0][len(found[0].rstrip('.:')) :]}", text)
+
+
+def without_address(text: str, address: str) -> str:
+    """A text without the addresses of the server that ``address`` names, which may be a private one."""
+    place = urlsplit(address).netloc.rpartition("@")[2]
+    if not place:
+        return text
+    return re.sub(rf"https?://(?:[^\s/@]*@)?{re.escape(place)}[^\s'\"(),;]*", "the model server", text)
 
 
 def plain(text: str) -> str:

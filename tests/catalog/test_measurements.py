@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from recommender import paths
 from recommender.catalog import migrations
-from recommender.catalog.measurements import MeasurementStore
+from recommender.catalog.measurements import MeasurementStore, export_json, export_markdown
 from recommender.errors import CatalogError, DatabaseLockedError, UnknownNameError
 from recommender.types import Measurement, Memory, Settings
 from tests.measured import MEASURED
@@ -125,7 +125,7 @@ def test_any_measurement_survives_the_file_unchanged(
 def test_the_json_export_has_every_field_and_is_valid_for_unknown_numbers_too(path: Path) -> None:
     store = MeasurementStore(path)
     store.add(another("one", ttft_s=float("nan")))
-    [exported] = json.loads(store.export_json(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    [exported] = json.loads(export_json(store.all()), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert set(exported) == {field.name for field in dataclasses.fields(Measurement)}
     assert exported["settings"]["context_tokens"] == 4096
     assert exported["memory"]["total_bytes"] == 5.7e8
@@ -156,14 +156,14 @@ def test_the_markdown_export_shows_every_field(monkeypatch: pytest.MonkeyPatch, 
     texts = []
     for measurement in (FULL, other):
         monkeypatch.setattr(MeasurementStore, "all", lambda _, kept=(measurement,): kept)
-        texts.append(MeasurementStore().export_markdown())
+        texts.append(export_markdown(MeasurementStore().all()))
     assert texts[0] != texts[1], f"{name} is not in the export"
 
 
 def test_the_markdown_export_stays_a_table_whatever_the_names_hold(path: Path) -> None:
     store = MeasurementStore(path)
     store.add(another("one", device_name="a | b\nc", noisy=True, noise_reason="busy", rehearsal=True))
-    head, rule, row = store.export_markdown().splitlines()
+    head, rule, row = export_markdown(store.all()).splitlines()
     assert head.count("|") == rule.count("|") == row.replace("\\|", "").count("|")
     assert "31.5 (30.0–32.0)" in row
     assert "busy; rehearsal" in row
@@ -216,7 +216,7 @@ def test_a_store_sees_what_another_process_added(path: Path) -> None:
     code = f"""
     import dataclasses
     from pathlib import Path
-    from recommender.catalog.measurements import MeasurementStore
+    from recommender.catalog.measurements import MeasurementStore, export_json
     store = MeasurementStore(Path({str(path)!r}))
     [one] = store.all()
     store.add(dataclasses.replace(one, id="two"))
@@ -231,7 +231,7 @@ def test_a_process_that_is_killed_leaves_only_whole_measurements(path: Path) -> 
     code = f"""
     import dataclasses, itertools
     from pathlib import Path
-    from recommender.catalog.measurements import MeasurementStore
+    from recommender.catalog.measurements import MeasurementStore, export_json
     store = MeasurementStore(Path({str(path)!r}))
     [one] = store.all()
     for number in itertools.count():
@@ -299,13 +299,13 @@ def test_on_a_full_disk_nothing_is_lost_and_it_is_written_once_there_is_room(pat
     code = f"""
     import dataclasses, json, resource
     from pathlib import Path
-    from recommender.catalog.measurements import MeasurementStore
+    from recommender.catalog.measurements import MeasurementStore, export_json
     store = MeasurementStore(Path({str(path)!r}))
     [one] = store.all()
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, most))
     store.add(dataclasses.replace(one, id="two"))
-    exported = [row["id"] for row in json.loads(store.export_json())]
+    exported = [row["id"] for row in json.loads(export_json(store.all()))]
     print(json.dumps([[row.id for row in store.all()], exported, store.notes]), flush=True)
     input()
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from recommender import paths
 from recommender.catalog.measurements import MeasurementStore
+from recommender.settings import Settings, use
 from recommender.types import Measurement, Memory
 from recommender.ui import resources
 from recommender.ui.charts import speed_history
@@ -169,3 +170,11 @@ def test_a_rehearsal_has_a_line_of_its_own() -> None:
         "llama.cpp, xllamacpp 2",
         "llama.cpp, xllamacpp 2, rehearsed",
     ]
+
+
+def test_a_visitor_is_not_told_where_the_model_server_is(open_page: Open) -> None:
+    MeasurementStore().add(dataclasses.replace(EARLY, runtime="openai", build="http://10.0.0.9:8000/v1"))
+    use(Settings(door="hosted"))
+    open_page("history")
+    [seen] = resources.measurements()
+    assert (seen.id, seen.build) == ("early", "")

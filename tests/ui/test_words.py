@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recommender.ui.words import without_paths
+from recommender.ui.words import without_address, without_paths
 
 _HOME = Path("/srv/of us/data")
 
@@ -28,3 +28,24 @@ _HOME = Path("/srv/of us/data")
 )
 def test_paths_are_left_out_and_nothing_else(text: str, said: str) -> None:
     assert without_paths(text, _HOME) == said
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "said"),
+    [
+        (
+            "http://10.0.0.9:8000/v1",
+            "http://10.0.0.9:8000/v1 cannot be reached.",
+            "the model server cannot be reached.",
+        ),
+        ("http://10.0.0.9:8000", "http://10.0.0.9:8001 is another.", "http://10.0.0.9:8001 is another."),
+        (
+            "https://me:key@vllm.internal/v1",
+            "No model at https://vllm.internal/v1, sorry",
+            "No model at the model server, sorry",
+        ),
+        ("", "https://huggingface.co/a cannot be reached", "https://huggingface.co/a cannot be reached"),
+    ],
+)
+def test_the_address_of_the_model_server_is_left_out_and_no_other(address: str, text: str, said: str) -> None:
+    assert without_address(text, address) == said

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from recommender.catalog.measurements import export_json, export_markdown
 from recommender.compare_runs import compare, comparison_markdown, reading, title
 from recommender.engine.words import count, listing, rate
 from recommender.types import GIB, Measurement
@@ -116,11 +117,9 @@ ticked = st.dataframe(
     alt="Every run with its figures",
 )
 with st.container(horizontal=True):
+    st.download_button("JSON", export_json(found), "measurements.json", "application/json", icon=":material/download:")
     st.download_button(
-        "JSON", store().export_json(), "measurements.json", "application/json", icon=":material/download:"
-    )
-    st.download_button(
-        "Markdown", store().export_markdown(), "measurements.md", "text/markdown", icon=":material/download:"
+        "Markdown", export_markdown(found), "measurements.md", "text/markdown", icon=":material/download:"
     )
 
 chosen = [found[row] for row in ticked["selection"]["rows"]]
