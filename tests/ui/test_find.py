@@ -134,3 +134,10 @@ def test_each_view_opens_from_the_url(open_page: Open, tab: str) -> None:
         assert app.get("plotly_chart")
     else:
         assert app.table
+
+
+def test_a_text_without_end_is_cut_before_anything_reads_it(open_page: Open) -> None:
+    app = open_page(languages="de," * 10_000)
+    assert len(app.text_input(key="languages").value) <= 400
+    pasted = open_page(device="Paste specs").text_area(key="device_json")
+    assert pasted.proto.max_chars == 65_536
