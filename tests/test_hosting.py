@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommender import audit, paths
@@ -142,6 +142,7 @@ def test_only_the_server_of_the_settings_is_asked(catalog: Catalog, laptop: Devi
         bounded_request(replace(asked, endpoint="http://127.0.0.1:8081/v1"), named, catalog, laptop)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_is_asked_stays_within_the_limits_or_is_a_sentence(
     catalog: Catalog, published: dict[str, str], data: st.DataObject
