@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from recommender.ui.navigation import MARK, WORDMARK, pages
+from recommender.ui.navigation import MARK, WORDMARK, keep_question, pages
 
 st.set_page_config(page_title="Rightsize", page_icon=MARK, layout="wide")
 st.logo(WORDMARK, size="large", icon_image=WORDMARK)
 page = st.navigation(pages(), position="top")
+keep_question(page)
 try:
     page.run()
 except OverflowError:  # Streamlit makes whole numbers of the URL's before it looks at their limits

@@ -56,8 +56,8 @@ def conditions(run: Measurement) -> list[tuple[str, str]]:
         ("Repeats", f"{run.repeats}; decode {rate(run.decode_low)} to {rate(run.decode_high)}"),
         (
             "Settings",
-            f"context {settings.context_tokens}, {settings.threads} threads, {settings.gpu_layers} layers on the GPU, "
-            f"KV cache {settings.kv_type}",
+            f"context {settings.context_tokens}, {settings.threads} thread{'' if settings.threads == 1 else 's'}, "
+            f"{settings.gpu_layers} layers on the GPU, KV cache {settings.kv_type}",
         ),
         ("File", f"{run.file_name}, {size(run.file_bytes)}" if run.file_name else ""),
         ("File's SHA-256", run.file_sha256),

@@ -101,6 +101,14 @@ def test_a_machine_from_the_list_changes_the_answer_and_a_link_repeats_it(page: 
     again.goto(page.url)
     again.locator(".st-key-answer").wait_for(timeout=PATIENCE_S * 1000)
     assert _answer(again) == after
+
+    # Who opens a link and turns to another page at once still has the question there, and when they come back.
+    again.get_by_role("link", name="Guide").click()
+    again.get_by_text(re.compile("MacBook Air.*GiB memory")).wait_for()
+    again.wait_for_url(re.compile("/guide.*preset=MacBook"))
+    again.get_by_role("link", name="Find").click()
+    again.locator(".st-key-answer").get_by_text("on MacBook Air").wait_for()
+    assert _answer(again) == after
     fresh.close()
 
 

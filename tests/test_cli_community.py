@@ -113,7 +113,7 @@ def test_a_folder_is_merged_and_summed_up(place: str, capsys: pytest.CaptureFixt
 def test_only_a_folder_is_merged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RIGHTSIZE_COMMUNITY", "local")
     assert main(["community", "merge"]) == 2
-    assert "a file on this computer" in capsys.readouterr().err
+    assert "a file in the data folder" in capsys.readouterr().err
 
 
 def test_a_database_that_does_not_answer_ends_in_a_sentence_without_its_password(

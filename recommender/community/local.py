@@ -26,7 +26,7 @@ _TABLE = (
 class LocalStore:
     """The file is opened for each operation and closed after it, so that several processes can use it in turn."""
 
-    place = "a file on this computer"
+    place = "a file in the data folder"
 
     def __init__(self, path: Path) -> None:
         self._path = path

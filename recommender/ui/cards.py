@@ -202,9 +202,11 @@ def alternative_card(trade: str, pick: Pick, place: int, try_it: Try, here: bool
         if terms:
             st.markdown(f":gray[{plain(terms)}]")
         st.markdown(f":small[{_facts(pick)}]")
-        if fits and can_try(pick):
+        if fits:
             st.space("stretch")
-            _try_button(pick, here, f"try_alternative_{place}", try_it)
+            if can_try(pick):
+                _try_button(pick, here, f"try_alternative_{place}", try_it)
+            browser_run.offer(pick)
 
 
 def _facts(pick: Pick) -> str:
@@ -230,9 +232,10 @@ def picked_card(answer: Recommendation, pick: Pick, here: bool, try_it: Try) -> 
         with left:
             st.markdown(f"**{plain(headline(pick))}**")
             st.markdown(f":small[{_facts(pick)}]")
-        if can_try(pick):
-            with right:
+        with right:
+            if can_try(pick):
                 _try_button(pick, here, "try_row", try_it)
+            browser_run.offer(pick)
         st.code(pick.command, language="bash", wrap_lines=True)
         recipe_view.offer(answer, pick, "setup_row")
         details(answer, pick)

@@ -26,7 +26,7 @@ _ENDINGS = {
 
 def show(job: Job, key: str) -> None:
     """What was said so far; while the model is loaded, room for the next question."""
-    if not job.turns and job.state != "chatting":
+    if job.state != "chatting" and not any(one.text or one.thinking or one.ended for one in job.turns):
         return
     st.markdown("**Chat**" if job.state == "chatting" or len(job.turns) > 1 else "**Its answer**")
     writing = bool(job.turns) and not job.turns[-1].ended and job.state == "chatting"

@@ -66,7 +66,7 @@ def shared_by_all() -> None:
         st.warning(plain(_said(problem)))
         return
     if not found.groups and not found.set_aside:
-        st.caption("Nothing was shared yet. Tick a run above to share it.")
+        st.caption("Nothing was shared yet. Tick a run of the history to share it.")
         return
     st.caption(
         f"Medians over contributors, each of whom counts once. From {rule('calibration_contributors'):g} of them on "

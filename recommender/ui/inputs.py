@@ -224,9 +224,9 @@ def device_line(device: Device) -> str:
     if device.cpu_model and device.cpu_model not in device.name:
         parts.append(device.cpu_model)
     if device.id == BROWSER and device.usable_threads:
-        parts.append(f"{device.usable_threads} logical cores")
+        parts.append(f"{device.usable_threads} logical core{'' if device.usable_threads == 1 else 's'}")
     elif device.physical_cores:
-        parts.append(f"{device.physical_cores} cores")
+        parts.append(f"{device.physical_cores} core{'' if device.physical_cores == 1 else 's'}")
     for gpu in device.gpus:
         amount = f" {size(gpu.memory_bytes)}" if gpu.memory_bytes and not gpu.unified else ""
         if gpu.name not in device.name or amount:

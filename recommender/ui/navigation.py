@@ -13,6 +13,9 @@ from recommender.ui.resources import administers
 _ASSETS = Path(__file__).parent / "assets"
 MARK, WORDMARK = str(_ASSETS / "mark.svg"), str(_ASSETS / "wordmark.svg")
 
+_ARRIVED = "arrived"  # the page that the session began with, and its question
+_OF_ONE_PAGE = ("run", "beside", "show", "measurement")
+
 _PAGES = {
     "find": ("Find", ":material/search:", "The model, quantization and runtime for your machine and your need."),
     "try_it": ("Try", ":material/play_circle:", "Run a model here and see predicted beside measured."),
@@ -46,6 +49,19 @@ def page(name: str) -> Any:
     title, icon, what = _PAGES[name]
     path = Path(__file__).parent / "pages" / f"{name}.py"
     return st.Page(path, title=title, icon=icon, help=what, default=name == "find", url_path=name.replace("_", "-"))
+
+
+def keep_question(shown: Any) -> None:
+    """Hand the question of a link on to the page that is opened next.
+
+    Streamlit carries a widget's value to another page from the second run of a session on. A link that was opened and
+    left at once had only one: without this its device would be lost.
+    """
+    arrived = st.session_state.get(_ARRIVED)
+    asked = {name: st.query_params.get_all(name) for name in st.query_params if name not in _OF_ONE_PAGE}
+    st.session_state[_ARRIVED] = (shown.url_path, asked) if arrived is None else ("", {})
+    if arrived is not None and arrived[1] and arrived[0] != shown.url_path and not asked:
+        st.switch_page(shown, query_params=arrived[1])
 
 
 def pages() -> list[Any]:

@@ -54,8 +54,10 @@ def show(job_id: str, key: str = "run") -> None:
 def others(shown_ids: Sequence[str]) -> None:
     """Runs that go on or wait while another one is on the page."""
     if waiting := others_active():
-        runs_of_others = "1 run of another visitor goes" if waiting == 1 else f"{waiting} runs of other visitors go"
-        st.caption(f":material/group: {runs_of_others} on or wait: one goes on at a time.")
+        whose = (
+            "1 run of another visitor waits or goes" if waiting == 1 else f"{waiting} runs of other visitors wait or go"
+        )
+        st.caption(f":material/group: On {server_name()} {whose} on: one goes on at a time.")
     for job in runs().jobs():
         if not job.ended and job.id not in shown_ids:
             st.button(

@@ -116,7 +116,7 @@ def from_catalog(
         )
         if model_id is None:
             if not prefix:
-                st.caption("Choose a model here, or press Try it on the Find page.")
+                st.caption("Choose a model, here or on the Find page.")
             return None
         taken = variant_columns(catalog(), model_id, runtime)
         rows = {row["quantization"]: row for row in taken if _bytes(row) <= largest_bytes}

@@ -201,3 +201,9 @@ def test_a_run_on_the_server_is_offered_only_where_it_would_not_be_refused(open_
     assert all("MiB" in one.label for one in tries)
     use(Settings(door="hosted", max_file_gib=0))
     assert not [one for one in open_page().button if (one.key or "").startswith("try_")]
+
+
+def test_a_forecast_for_the_server_says_whose_it_is(open_page: Open, says: Any) -> None:
+    says(WINDOWS)
+    app = open_page("try_it", where="This server's llama.cpp", model="SmolLM2-135M-Instruct", quant="Q8_0")
+    assert "Predicted on this server: " in _texts(app)

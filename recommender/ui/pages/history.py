@@ -76,7 +76,7 @@ found = measurements()
 for note in store().notes:
     st.info(told(note))
 if not found:
-    st.info("Nothing was measured yet. Press Try it on the Find page; the run is kept here.", icon=":material/science:")
+    st.info("Nothing was measured yet. A run that is started on Find or Try is kept here.", icon=":material/science:")
     if community_view.sharing():
         community_view.shared_by_all()
     st.stop()

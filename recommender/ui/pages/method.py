@@ -54,7 +54,7 @@ shown on the card.
 """
 )
 if hosted():
-    st.caption("Hosted: this page runs on another computer than yours. Runs that it offers are on this server.")
+    st.caption("Hosted: this page runs on another computer than yours. Runs are in your browser or on this server.")
 else:
     st.caption("Local: this page runs on your own computer, and runs are on it.")
 st.subheader("How well speeds are predicted", anchor=False)

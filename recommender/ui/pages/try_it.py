@@ -109,7 +109,10 @@ def _forecast(answer: EstimateAnswer, free_bytes: float | None) -> None:
     if memory:
         facts.append(f"**{size(charged_bytes(memory))}** of memory")
     origin = estimate.decode_tokens_per_s.provenance if estimate.decode_tokens_per_s else "estimated"
-    st.markdown(f"Predicted: {' · '.join(facts)} {badge(origin)} :small[:gray[512 prompt tokens, 128 generated]]")
+    where = " on this server" if hosted() else ""
+    st.markdown(
+        f"Predicted{where}: {' · '.join(facts)} {badge(origin)} :small[:gray[512 prompt tokens, 128 generated]]"
+    )
     if memory and free_bytes is not None and charged_bytes(memory) > free_bytes:
         st.warning(
             f"It needs {size(charged_bytes(memory))} and {size(free_bytes)} is free: the system may stop it while it "
