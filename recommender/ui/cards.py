@@ -15,6 +15,7 @@ from recommender.share import between
 from recommender.types import GIB, Figure, Pick, Recommendation
 from recommender.ui import browser_run, recipe_view, share_view
 from recommender.ui.inputs import Asked
+from recommender.ui.limits import BOUND
 from recommender.ui.memory_bar import charged_bytes, memory_bar
 from recommender.ui.resources import catalog, hosted, server_name
 from recommender.ui.words import badge, plain
@@ -73,8 +74,12 @@ def answer_card(answer: Recommendation, asked: Asked, try_it: Try) -> None:
             st.markdown(f"**Why this one?** {plain(_why(pick))}")
         st.code(pick.command, language="bash", wrap_lines=True)
         recipe_view.offer(answer, pick, "setup")
-        with st.expander("All its numbers, and the score taken apart", icon=":material/calculate:"):
-            details(answer, pick)
+        numbers = st.expander(
+            "All its numbers, and the score taken apart", icon=":material/calculate:", key="numbers", **BOUND
+        )
+        if numbers.open:  # three tables, which everybody would wait for
+            with numbers:
+                details(answer, pick)
 
 
 def _tags(tags: list[str]) -> str:

@@ -141,3 +141,10 @@ def test_a_text_without_end_is_cut_before_anything_reads_it(open_page: Open) -> 
     assert len(app.text_input(key="languages").value) <= 400
     pasted = open_page(device="Paste specs").text_area(key="device_json")
     assert pasted.proto.max_chars == 65_536
+
+
+def test_every_number_is_there_once_it_is_asked_for(open_page: Open) -> None:
+    assert "Part of memory" not in str([table.value for table in open_page().table])
+    opened = open_page(numbers="true")
+    heads = [head for table in opened.table for head in table.value.columns]
+    assert {"Part of memory", "Part of the score", "Range"} <= set(heads)
