@@ -55,12 +55,12 @@ def keep_question(shown: Any) -> None:
     """Hand the question of a link on to the page that is opened next.
 
     Streamlit carries a widget's value to another page from the second run of a session on. A link that was opened and
-    left at once had only one: without this its device would be lost.
+    left at once had only one: without this its device would be lost. A link inside the page says itself what it asks.
     """
     arrived = st.session_state.get(_ARRIVED)
     asked = {name: st.query_params.get_all(name) for name in st.query_params if name not in _OF_ONE_PAGE}
     st.session_state[_ARRIVED] = (shown.url_path, asked) if arrived is None else ("", {})
-    if arrived is not None and arrived[1] and arrived[0] != shown.url_path and not asked:
+    if arrived is not None and arrived[1] and arrived[0] != shown.url_path and not st.query_params:
         st.switch_page(shown, query_params=arrived[1])
 
 
