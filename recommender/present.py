@@ -133,7 +133,7 @@ def _headline(pick: Pick) -> str:
     estimate = pick.estimate
     if estimate.decode_tokens_per_s and estimate.answer_time_s and estimate.memory:
         parts.append(f"{rate(estimate.decode_tokens_per_s.value)}, answer in {seconds(estimate.answer_time_s.value)}")
-        parts.append(size(estimate.memory.total_bytes - estimate.memory.reclaimable_bytes))
+        parts.append(size(estimate.memory.charged_bytes))
     parts.append(f"quality {pick.quality:.0f}")
     return " — ".join(parts)
 

@@ -21,6 +21,7 @@ __all__ = [
     "between",
     "catalog_note",
     "figures",
+    "headline",
     "link",
     "specs",
 ]
@@ -101,7 +102,7 @@ def answer_markdown(answer: Recommendation, about_device: str, address: str) -> 
     """
     pick = answer.picks[0]
     lines = [
-        f"# {cell(_headline(pick))}",
+        f"# {cell(headline(pick))}",
         "",
         f"Rightsize's pick for {_lower(answer.task.name)} on {cell(answer.device.name)}.",
         "",
@@ -124,7 +125,7 @@ def answer_markdown(answer: Recommendation, about_device: str, address: str) -> 
     ]
     if answer.alternatives:
         lines += ["## Other ways to go", ""]
-        lines += [f"- {cell(trade)}: {cell(_headline(one))}" for trade, one in answer.alternatives]
+        lines += [f"- {cell(trade)}: {cell(headline(one))}" for trade, one in answer.alternatives]
         lines.append("")
     lines += [
         *(f"{cell(note)}\n" for note in answer.notes),
@@ -148,7 +149,7 @@ def figures(pick: Pick) -> list[tuple[str, str, str, str]]:
     ]
     if memory := estimate.memory:
         context = f"at {count(pick.settings.context_tokens)} tokens" if pick.settings else ""
-        rows.append(("Memory", size(memory.total_bytes - memory.reclaimable_bytes), context, memory.provenance))
+        rows.append(("Memory", size(memory.charged_bytes), context, memory.provenance))
     if estimate.file_bytes:
         rows.append(("File", size(estimate.file_bytes), "", estimate.file_provenance))
     scores = f"{count(pick.quality_evidence)} score{'' if pick.quality_evidence == 1 else 's'}"
@@ -177,7 +178,8 @@ def limits_in_words(need: Need) -> str:
     return ", ".join(said)
 
 
-def _headline(pick: Pick) -> str:
+def headline(pick: Pick) -> str:
+    """A pick by its name, quantization and runtime."""
     return " · ".join(part for part in (pick.name, pick.quantization or "managed", pick.runtime) if part)
 
 

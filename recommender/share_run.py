@@ -11,7 +11,16 @@ from recommender.markdown import cell, table
 from recommender.present import jsonable
 from recommender.types import Measurement
 
-__all__ = ["NO_DIFFERENCE", "conditions", "origin", "predicted_beside_measured", "run_markdown", "run_name", "run_text"]
+__all__ = [
+    "NO_DIFFERENCE",
+    "beside",
+    "conditions",
+    "origin",
+    "predicted_beside_measured",
+    "run_markdown",
+    "run_name",
+    "run_text",
+]
 
 NO_DIFFERENCE = "–"  # where nothing was predicted
 _CLIENT = "openai"  # measured at an address: a server's, not this hardware's
@@ -33,8 +42,7 @@ def predicted_beside_measured(run: Measurement) -> list[tuple[str, str, str, str
 
     def add(name: str, predicted: float | None, value: float | None, words: Callable[[float], str]) -> None:
         if value is not None:
-            off = f"{value / predicted - 1:+.0%}" if predicted else NO_DIFFERENCE
-            rows.append((name, words(predicted) if predicted else "no prediction", words(value), off))
+            rows.append(beside(name, predicted, value, words))
 
     add("Decode", run.predicted_decode_tokens_per_s, run.decode_tokens_per_s, rate)
     add("Prefill", run.predicted_prefill_tokens_per_s, run.prefill_tokens_per_s, rate)
@@ -42,6 +50,14 @@ def predicted_beside_measured(run: Measurement) -> list[tuple[str, str, str, str
     if run.memory:
         add("Memory", run.predicted_memory_bytes, run.memory.total_bytes, size)
     return rows
+
+
+def beside(
+    name: str, predicted: float | None, value: float, words: Callable[[float], str]
+) -> tuple[str, str, str, str]:
+    """One row of figure, predicted, measured and the difference."""
+    off = f"{value / predicted - 1:+.0%}" if predicted else NO_DIFFERENCE
+    return name, words(predicted) if predicted else "no prediction", words(value), off
 
 
 def conditions(run: Measurement) -> list[tuple[str, str]]:

@@ -352,6 +352,11 @@ class Memory:
     gpu_bytes: float = 0.0
     provenance: Provenance = "estimated"
 
+    @property
+    def charged_bytes(self) -> float:
+        """What must stay resident. Mapped pages that were repacked elsewhere can be dropped by the system any time."""
+        return self.total_bytes - self.reclaimable_bytes
+
 
 @dataclass(frozen=True)
 class Estimate:

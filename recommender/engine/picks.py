@@ -221,7 +221,7 @@ def _price(first: Pick, better: Pick) -> tuple[str, str]:
 
 def _resident_bytes(pick: Pick) -> float:
     memory = pick.estimate.memory
-    return 0.0 if memory is None else memory.total_bytes - memory.reclaimable_bytes
+    return 0.0 if memory is None else memory.charged_bytes
 
 
 def _answer_s(pick: Pick) -> float:

@@ -66,7 +66,7 @@ def _figures(ours: Pick, theirs: Pick) -> str:
 
 
 def _resident(memory: Memory) -> str:
-    return size(memory.total_bytes - memory.reclaimable_bytes)
+    return size(memory.charged_bytes)
 
 
 def _choice(pick: Pick) -> str:

@@ -124,7 +124,7 @@ def _faster(pick: Pick, chosen: Pick) -> str:
 
 def _memory_bytes(pick: Pick) -> float:
     memory = pick.estimate.memory
-    return 0.0 if memory is None else memory.total_bytes - memory.reclaimable_bytes
+    return 0.0 if memory is None else memory.charged_bytes
 
 
 def _judged(asked: Asked, catalog: Catalog, calibration: Calibration | None) -> Judged:

@@ -22,6 +22,7 @@ from recommender.errors import RecommenderError
 from recommender.runner.gguf_header import read_header
 from recommender.runner.hub import endpoint, part_names
 from recommender.settings import current
+from recommender.share_run import beside
 from recommender.trial import Source, found_on_hub
 from recommender.types import Device, Need, Pick
 from recommender.ui import sources
@@ -323,9 +324,7 @@ def _measured(asked: _Asked, outcome: Outcome, device: Device | None) -> None:
         ("Prefill", estimate.prefill_tokens_per_s if estimate else None, outcome.prefill, rate),
         ("First token", estimate.ttft_s if estimate else None, outcome.ttft_s, seconds),
     ):
-        middle = statistics.median(values)
-        off = f"{middle / figure.value - 1:+.0%}" if figure else "–"
-        rows.append((name, words(figure.value) if figure else "no prediction", words(middle), off))
+        rows.append(beside(name, figure.value if figure else None, statistics.median(values), words))
     with st.container(border=True, key="browser_result"):
         st.markdown(
             f"**{plain(asked.name)}** · {outcome.runtime} · {outcome.prompt_tokens} prompt and {outcome.gen_tokens} "

@@ -11,12 +11,12 @@ from recommender.engine.explain_memory import explain_pick
 from recommender.engine.words import count, rate, seconds, size
 from recommender.runner.hub import at_hand
 from recommender.settings import current
-from recommender.share import between
+from recommender.share import between, headline
 from recommender.types import GIB, Figure, Pick, Recommendation
 from recommender.ui import browser_run, recipe_view, share_view
 from recommender.ui.inputs import Asked
 from recommender.ui.limits import BOUND
-from recommender.ui.memory_bar import charged_bytes, memory_bar
+from recommender.ui.memory_bar import memory_bar
 from recommender.ui.resources import catalog, hosted, server_name
 from recommender.ui.words import badge, plain
 
@@ -24,10 +24,6 @@ from recommender.ui.words import badge, plain
 _RUN_HERE = ("llama.cpp", "ollama")
 
 Try = Callable[[Pick], None]
-
-
-def headline(pick: Pick) -> str:
-    return " · ".join(part for part in (pick.name, pick.quantization or "managed", pick.runtime) if part)
 
 
 def can_try(pick: Pick) -> bool:
@@ -116,7 +112,7 @@ def _tiles(pick: Pick) -> None:
     ]
     if memory:
         context = f"at {count(pick.settings.context_tokens)} tokens of context" if pick.settings else ""
-        tiles.append(("Memory", size(charged_bytes(memory)), context, memory.provenance))
+        tiles.append(("Memory", size(memory.charged_bytes), context, memory.provenance))
     scores = f"{count(pick.quality_evidence) if pick.quality_evidence else 'no'} benchmark score"
     scores += "" if pick.quality_evidence == 1 else "s"
     tiles.append(
@@ -164,7 +160,7 @@ def details(answer: Recommendation, pick: Pick) -> None:
     if estimate.memory:
         free = free_bytes(answer)
         of_free = f"of {size(free)} free" if free is not None else ""
-        rows.append(("Memory", size(charged_bytes(estimate.memory)), of_free, badge(estimate.memory.provenance)))
+        rows.append(("Memory", size(estimate.memory.charged_bytes), of_free, badge(estimate.memory.provenance)))
     if estimate.file_bytes:
         rows.append(("File", size(estimate.file_bytes), "", badge(estimate.file_provenance)))
     if rows:
@@ -225,7 +221,7 @@ def _facts(pick: Pick) -> str:
     if estimate.answer_time_s:
         facts.append(f"answer in {seconds(estimate.answer_time_s.value)}")
     if estimate.memory:
-        facts.append(size(charged_bytes(estimate.memory)))
+        facts.append(size(estimate.memory.charged_bytes))
     facts.append(f"quality {pick.quality:.0f}")
     return f"{' · '.join(facts)} {badge(origin)}"
 

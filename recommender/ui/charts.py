@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 
 from recommender.engine.words import rate, size
 from recommender.types import GIB, Measurement, Pick, Recommendation
-from recommender.ui.memory_bar import charged_bytes
 
 _PICK, _FRONT, _OTHER, _LINE = "#12A085", "#D9822B", "#7C93A8", "rgba(128,140,136,0.8)"
 _SERIES = ((_PICK, "circle"), (_FRONT, "square"), ("#5B8BD0", "diamond"), ("#B565A7", "triangle-up"), (_OTHER, "star"))
@@ -108,7 +107,7 @@ def _hover(pick: Pick) -> str:
     if decode:
         lines.append(f"{rate(decode.value)} ({rate(decode.low)} to {rate(decode.high)}, {decode.provenance})")
     if memory:
-        lines.append(f"{size(charged_bytes(memory))} of memory")
+        lines.append(f"{size(memory.charged_bytes)} of memory")
     return "<br>".join(lines)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from recommender.engine.words import count
+from recommender.share import headline
 from recommender.types import NearMiss, Recommendation
 from recommender.ui import limits, runtimes_view, tables
-from recommender.ui.cards import headline
 from recommender.ui.words import plain
 
 _BUTTONS = 3

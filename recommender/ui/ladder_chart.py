@@ -10,7 +10,6 @@ from plotly.subplots import make_subplots
 from recommender.engine.ladder import Rung
 from recommender.engine.words import rate, size
 from recommender.types import GIB
-from recommender.ui.memory_bar import charged_bytes
 
 _DECADES = [value * 10.0**power for power in range(-2, 5) for value in (1, 3)]
 _FILE, _MEMORY, _SPEED, _LOSS, _NO = "#12A085", "#D9822B", "#5B8BD0", "#B565A7", "rgba(128,140,136,0.55)"
@@ -24,7 +23,7 @@ def chart_words(rungs: Sequence[Rung], name: str) -> str:
             continue
         words = [f"{rung.quantization}: file {size(rung.file_bytes)}"]
         if rung.estimate and rung.estimate.memory:
-            words.append(f"memory {size(charged_bytes(rung.estimate.memory))}{'' if rung.fits else ', does not fit'}")
+            words.append(f"memory {size(rung.estimate.memory.charged_bytes)}{'' if rung.fits else ', does not fit'}")
         if rung.estimate and rung.estimate.decode_tokens_per_s:
             words.append(rate(rung.estimate.decode_tokens_per_s.value))
         if rung.loss_points is not None:
@@ -63,7 +62,7 @@ def ladder_chart(rungs: Sequence[Rung]) -> go.Figure:
     memory = [rung.estimate.memory if rung.estimate else None for rung in shown]
     figure.add_scatter(
         x=names,
-        y=[charged_bytes(part) / GIB if part else None for part in memory],
+        y=[part.charged_bytes / GIB if part else None for part in memory],
         name="Memory in use",
         mode="markers",
         marker={"color": _MEMORY, "size": 9, "symbol": "diamond"},

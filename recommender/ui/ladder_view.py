@@ -10,7 +10,6 @@ from recommender.engine.ladder import Rung
 from recommender.engine.words import count, rate
 from recommender.types import GIB
 from recommender.ui.ladder_chart import chart_words, ladder_chart
-from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.words import plain
 
 _GB = 1e9  # as the lesson counts
@@ -56,7 +55,7 @@ def _table(rungs: Sequence[Rung]) -> dict[str, list[object]]:
         "Fits": ["yes" if rung.fits else "no" for rung in rungs],
         "File, GiB": [rung.file_bytes / GIB if rung.file_bytes else None for rung in rungs],
         "Saved": [100.0 * rung.saved if rung.saved is not None else None for rung in rungs],
-        "Memory, GiB": [charged_bytes(part) / GIB if part else None for part in memory],
+        "Memory, GiB": [part.charged_bytes / GIB if part else None for part in memory],
         "tok/s": [speed.value if speed else None for speed in decode],
         "Range": [f"{_bare(speed.low)} to {_bare(speed.high)}" if speed else None for speed in decode],
         "Loss": [rung.loss_points for rung in rungs],
@@ -130,7 +129,7 @@ def _lesson(rungs: Sequence[Rung], name: str, context_tokens: int) -> None:
 
 def _needed(rung: Rung) -> float:
     memory = rung.estimate.memory if rung.estimate else None
-    return charged_bytes(memory) if memory else 0.0
+    return memory.charged_bytes if memory else 0.0
 
 
 def _said_size(rung: Rung, rungs: Sequence[Rung]) -> str:

@@ -19,11 +19,6 @@ _FREE = "rgba(128,140,136,.22)"
 _LEGEND = "display:inline-flex;align-items:center;gap:6px;margin:0 16px 2px 0;white-space:nowrap"
 
 
-def charged_bytes(memory: Memory) -> float:
-    """What must stay resident. Mapped pages that were repacked elsewhere can be dropped by the system at any time."""
-    return memory.total_bytes - memory.reclaimable_bytes
-
-
 def memory_bar(memory: Memory, free_bytes: float | None) -> str:
     """The bar and its legend as HTML; without a known amount of free memory, the parts alone."""
     parts = [(name, getattr(memory, field), colour) for name, field, colour in _PARTS]

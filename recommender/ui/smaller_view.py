@@ -9,7 +9,6 @@ from recommender.engine.smaller import next_smaller
 from recommender.engine.words import size
 from recommender.errors import RecommenderError
 from recommender.runner.protocol import RunRequest
-from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import calibration_of, catalog, server_name, this_device, told
 from recommender.ui.sources import source_of
 from recommender.ui.start import PROMPT, start
@@ -39,7 +38,7 @@ def offer(failed: RunRequest, key: str) -> None:
     if smaller is None or smaller.estimate.memory is None:
         return
     name = f"{catalog().model(smaller.model_id).name} {smaller.quantization}"
-    needs = size(charged_bytes(smaller.estimate.memory))
+    needs = size(smaller.estimate.memory.charged_bytes)
     if st.button(f"Try {plain(name)} instead · needs {needs}", icon=":material/play_arrow:", key=f"smaller_{key}"):
         try:
             start(source_of(smaller.model_id, smaller.quantization), smaller.settings, PROMPT, device, smaller)

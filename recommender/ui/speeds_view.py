@@ -16,7 +16,6 @@ from recommender.errors import RecommenderError
 from recommender.estimate.calibrate import Calibration
 from recommender.types import GIB, Device, Estimate
 from recommender.ui import community_view
-from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import calibration_of, catalog, measurements
 from recommender.ui.words import plain
 
@@ -59,7 +58,7 @@ def _estimated(found: ModelDetail, device: Device) -> None:
             "tok/s": [speed.value if speed else None for speed in decode],
             "Range": [f"{_bare(speed.low)} to {_bare(speed.high)}" if speed else None for speed in decode],
             "Speed is": [speed.provenance if speed else None for speed in decode],
-            "Memory": [charged_bytes(part) / GIB if part else None for part in memory],
+            "Memory": [part.charged_bytes / GIB if part else None for part in memory],
             "File": [one.file_bytes / GIB if one.file_bytes else None for one in rows],
             "File is": [one.file_from or None for one in rows],
             "Fits": [one.fits for one in rows],

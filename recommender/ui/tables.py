@@ -8,7 +8,6 @@ import streamlit as st
 
 from recommender.engine.words import count
 from recommender.types import GIB, Figure, NearMiss, Pick, Recommendation
-from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.words import plain
 
 
@@ -22,7 +21,7 @@ def picks_table(answer: Recommendation) -> dict[str, list[object]]:
         "Quality": [pick.quality for pick in picks],
         "Speed": [_value(pick.estimate.decode_tokens_per_s) for pick in picks],
         "Answer": [_value(pick.estimate.answer_time_s) for pick in picks],
-        "Memory": [_gib(charged_bytes(pick.estimate.memory)) if pick.estimate.memory else None for pick in picks],
+        "Memory": [_gib(pick.estimate.memory.charged_bytes) if pick.estimate.memory else None for pick in picks],
         "Runtime": [pick.runtime for pick in picks],
         "Licence": [pick.license for pick in picks],
         "Tier": [pick.tier for pick in picks],

@@ -22,7 +22,6 @@ from recommender.trial import plan_rehearsal, usual_settings
 from recommender.types import BATCH_TOKENS, GIB, KV_TYPES, UBATCH_TOKENS, Device, Settings
 from recommender.ui import browser_run, run_view, sources
 from recommender.ui.limits import BOUND
-from recommender.ui.memory_bar import charged_bytes
 from recommender.ui.resources import bindings, calibration_of, catalog, hosted, server_name, this_device, told
 from recommender.ui.sources import Chosen
 from recommender.ui.start import CONTEXT_TOKENS, PROMPT, Trial, plan_of, start, start_both, start_rehearsal
@@ -107,15 +106,15 @@ def _forecast(answer: EstimateAnswer, free_bytes: float | None) -> None:
     if estimate.ttft_s:
         facts.append(f"first token after **{seconds(estimate.ttft_s.value)}**")
     if memory:
-        facts.append(f"**{size(charged_bytes(memory))}** of memory")
+        facts.append(f"**{size(memory.charged_bytes)}** of memory")
     origin = estimate.decode_tokens_per_s.provenance if estimate.decode_tokens_per_s else "estimated"
     where = " on this server" if hosted() else ""
     st.markdown(
         f"Predicted{where}: {' · '.join(facts)} {badge(origin)} :small[:gray[512 prompt tokens, 128 generated]]"
     )
-    if memory and free_bytes is not None and charged_bytes(memory) > free_bytes:
+    if memory and free_bytes is not None and memory.charged_bytes > free_bytes:
         st.warning(
-            f"It needs {size(charged_bytes(memory))} and {size(free_bytes)} is free: the system may stop it while it "
+            f"It needs {size(memory.charged_bytes)} and {size(free_bytes)} is free: the system may stop it while it "
             "loads.",
             icon=":material/memory_alt:",
         )
